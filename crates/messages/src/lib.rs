@@ -1,1 +1,28 @@
-//! Placeholder.
+//! What popa3d's processes say to each other.
+//!
+//! Every channel between two roles has its message types here, one file a receiving role, each with the largest size it
+//! may have and the number of descriptors that must come with it. The crate holds values only: no role's work is done
+//! here, and what a value promises (`NonRootUid`, `SessionId`) is proven when it is decoded.
+//!
+//! | from | to | type |
+//! |---|---|---|
+//! | master | every role | [`role::Start`], then that role's `To…` enum |
+//! | every role | master | [`role::Report`], [`log::Record`] on a channel of its own |
+//! | listener | session spawner | [`session::Connection`] |
+//! | session spawner | auth | [`auth::NewSession`] |
+//! | session | auth | [`auth::Attempt`], answered by [`auth::Verdict`] |
+//! | auth | spawner | [`spawner::StartMaildrop`] |
+#![forbid(unsafe_code)]
+
+pub mod account;
+pub mod auth;
+pub mod listener;
+pub mod log;
+pub mod role;
+pub mod secret;
+pub mod session;
+pub mod spawner;
+
+pub use account::Account;
+pub use secret::Secret;
+pub use session::SessionId;

@@ -1,0 +1,79 @@
+//! What the spawner of maildrop processes is told, by the master and by auth.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use confine::channel::Message;
+use serde::{Deserialize, Serialize};
+
+use crate::account::Account;
+use crate::role::MAX_CONFIGURATION_OCTETS;
+use crate::session::{Advertised, SessionId};
+
+/// The maildrop processes' part of the configuration; it may change at SIGHUP for the sessions that follow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpawnerConfig {
+    /// Where an account's mail is: `mbox:…` or `maildir:…` with `%u %n %d %h %%`.
+    pub location: String,
+    /// Make `FILE.lock` besides the fcntl lock, where the directory allows it.
+    pub dotlock: bool,
+    /// How long to wait for a mailbox that another program has locked.
+    pub lock_timeout: Duration,
+    /// Messages in one maildrop.
+    pub messages: u32,
+    /// Octets in one maildrop, as stored.
+    pub octets: u64,
+    /// A silent client is dropped after this time, without a reply and without UPDATE.
+    pub idle_timeout: Duration,
+    /// Commands answered `-ERR` in one TRANSACTION state.
+    pub errors: u32,
+    /// LAST (RFC 1460) is answered.
+    pub last: bool,
+    /// The directory of session locks, one file per maildrop; the spawner owns it.
+    pub session_locks: PathBuf,
+    /// What CAPA says.
+    pub advertised: Advertised,
+}
+
+/// From the master to the spawner, after [`crate::role::Start`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum ToSpawner {
+    /// The channel from a (re)started auth comes along.
+    Auth,
+    /// The configuration was read anew.
+    Reload(SpawnerConfig),
+}
+
+impl Message for ToSpawner {
+    const MAX_OCTETS: usize = MAX_CONFIGURATION_OCTETS;
+
+    fn descriptors(&self) -> usize {
+        match self {
+            ToSpawner::Auth => 1,
+            ToSpawner::Reload(_) => 0,
+        }
+    }
+}
+
+/// From auth to the spawner: this user has logged in.
+///
+/// The maildrop process's end of the stream to the session comes along, then the connection's lease.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartMaildrop {
+    /// Names the connection in logs.
+    pub id: SessionId,
+    /// The client's address, for the log.
+    pub peer: Option<SocketAddr>,
+    /// Whose maildrop.
+    pub account: Account,
+}
+
+impl Message for StartMaildrop {
+    /// A name, a home and a location of at most 4096 octets each, and some numbers.
+    const MAX_OCTETS: usize = 16 * 1024;
+
+    fn descriptors(&self) -> usize {
+        2
+    }
+}
