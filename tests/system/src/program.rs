@@ -1,0 +1,75 @@
+//! Which popa3d is meant: the one of this workspace, or Debian's as the oracle.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+/// Where Debian's package puts the original.
+const ORIGINAL: &str = "/usr/sbin/popa3d";
+
+/// A popa3d to be run.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// The executable.
+    pub path: PathBuf,
+    /// Debian's popa3d 1.0.3: no options but `-D` and `-V`, no configuration.
+    pub is_original: bool,
+}
+
+impl Program {
+    /// The server under test: this workspace's, built if it is not; or what `POPA3D_UNDER_TEST` says: the path of
+    /// another build, or `original` to try the tests themselves against the program they were modelled on.
+    ///
+    /// # Panics
+    /// When it cannot be built.
+    pub fn under_test() -> Program {
+        static OURS: OnceLock<PathBuf> = OnceLock::new();
+        match std::env::var("POPA3D_UNDER_TEST") {
+            Ok(name) if name == "original" => Program::original().expect("Debian's popa3d"),
+            Ok(path) => Program {
+                path: path.into(),
+                is_original: false,
+            },
+            Err(_) => Program {
+                path: OURS.get_or_init(build).clone(),
+                is_original: false,
+            },
+        }
+    }
+
+    /// Debian's popa3d, if it is installed.
+    pub fn original() -> Option<Program> {
+        let path = PathBuf::from(ORIGINAL);
+        path.exists().then_some(Program {
+            path,
+            is_original: true,
+        })
+    }
+}
+
+/// Builds the server as the tests themselves were built: `cargo test` alone does not build another package's program.
+fn build() -> PathBuf {
+    let this = std::env::current_exe().expect("the path of this program");
+    let profile = this
+        .ancestors()
+        .nth(2)
+        .expect("a profile directory")
+        .to_owned();
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--package", "popa3d"]);
+    if profile.file_name().is_some_and(|name| name == "release") {
+        cargo.arg("--release");
+    }
+    cargo.env(
+        "CARGO_TARGET_DIR",
+        profile.parent().expect("a target directory"),
+    );
+    cargo
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))
+        .stdin(Stdio::null());
+    assert!(
+        cargo.status().expect("cargo").success(),
+        "popa3d does not build"
+    );
+    profile.join("popa3d")
+}

@@ -1,0 +1,3 @@
+//! The whole system under test: one program of many tests, each file one idea.
+
+mod dialogue;
