@@ -15,6 +15,7 @@
 //! | [`sandbox`] | everything a role gives up, in the right order, and [`Confined`], the proof |
 //! | [`seccomp`] | allow lists as tables |
 //! | [`lock`] | open-file-description locks |
+//! | [`users`] | the password and group databases |
 //! | [`socket`] | what roles do to a client's socket |
 
 #![deny(unsafe_code)]
@@ -32,13 +33,22 @@
 compile_error!("seccomp, Landlock and OFD locks are Linux's");
 
 pub mod channel;
+mod error;
 pub mod handover;
+pub mod identity;
+pub mod inherited;
 pub mod lock;
 mod packet;
 pub mod process;
+pub mod sandbox;
+pub mod seccomp;
 pub mod signals;
 pub mod socket;
 #[allow(unsafe_code)]
 mod sys;
+#[allow(unsafe_code)]
+pub mod users;
 
+pub use error::ConfineError;
 pub use packet::{Descriptors, MAX_DESCRIPTORS};
+pub use sandbox::Confined;

@@ -164,3 +164,81 @@ pub fn set_file_lock(file: BorrowedFd<'_>, kind: libc::c_int) -> io::Result<()> 
     check(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &region) })?;
     Ok(())
 }
+
+/// setgroups(2), of the whole process.
+pub fn set_groups(groups: &[libc::gid_t]) -> io::Result<()> {
+    // SAFETY: the pointer is to as many groups as said.
+    check(unsafe { libc::setgroups(groups.len(), groups.as_ptr()) })?;
+    Ok(())
+}
+
+/// setresgid(2) of all three, of the whole process.
+pub fn set_gid(gid: libc::gid_t) -> io::Result<()> {
+    // SAFETY: takes three numbers.
+    check(unsafe { libc::setresgid(gid, gid, gid) })?;
+    Ok(())
+}
+
+/// setresuid(2) of all three, of the whole process.
+pub fn set_uid(uid: libc::uid_t) -> io::Result<()> {
+    // SAFETY: takes three numbers.
+    check(unsafe { libc::setresuid(uid, uid, uid) })?;
+    Ok(())
+}
+
+/// getresgid(2): real, effective, saved.
+pub fn gids() -> io::Result<[libc::gid_t; 3]> {
+    let [mut real, mut effective, mut saved] = [0; 3];
+    // SAFETY: three pointers to numbers that live during the call.
+    check(unsafe { libc::getresgid(&mut real, &mut effective, &mut saved) })?;
+    Ok([real, effective, saved])
+}
+
+/// getresuid(2): real, effective, saved.
+pub fn uids() -> io::Result<[libc::uid_t; 3]> {
+    let [mut real, mut effective, mut saved] = [0; 3];
+    // SAFETY: three pointers to numbers that live during the call.
+    check(unsafe { libc::getresuid(&mut real, &mut effective, &mut saved) })?;
+    Ok([real, effective, saved])
+}
+
+/// setuid(2) to root, which must fail.
+pub fn regain_root_uid() -> io::Result<()> {
+    // SAFETY: takes a number.
+    check(unsafe { libc::setuid(0) })?;
+    Ok(())
+}
+
+/// setgid(2) to root's group, which must fail.
+pub fn regain_root_gid() -> io::Result<()> {
+    // SAFETY: takes a number.
+    check(unsafe { libc::setgid(0) })?;
+    Ok(())
+}
+
+/// seccomp(2) SECCOMP_SET_MODE_FILTER.
+pub fn install_filter(filter: &[libc::sock_filter]) -> io::Result<()> {
+    let length = u16::try_from(filter.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let program = libc::sock_fprog {
+        len: length,
+        filter: filter.as_ptr().cast_mut(),
+    };
+    // SAFETY: the kernel copies the program, which lives during the call and is as long as said, and writes nothing.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            0,
+            &raw const program,
+        )
+    };
+    check(if result == 0 { 0 } else { -1 })?;
+    Ok(())
+}
+
+/// clone3(2) without arguments: `EINVAL` from every kernel that has it, and what a filter says where there is one.
+pub fn probe_clone3() -> io::Error {
+    // SAFETY: with a null pointer and size 0 the kernel looks at nothing and makes no process.
+    unsafe { libc::syscall(libc::SYS_clone3, std::ptr::null::<u8>(), 0) };
+    io::Error::last_os_error()
+}
