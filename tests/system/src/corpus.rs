@@ -73,7 +73,7 @@ pub fn nasty() -> Vec<Message> {
 
 /// More than twenty megabytes of ordinary lines, dots among them.
 pub fn big() -> Message {
-    let mut stored = b"Subject: big\n\n".to_vec();
+    let mut stored = b"Message-ID: <big@example.org>\nSubject: big\n\n".to_vec();
     let mut random = Random::new(20);
     while stored.len() < BIG_OCTETS {
         let line = random.bits();

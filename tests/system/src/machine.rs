@@ -14,19 +14,18 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 /// Devices a program may expect; everything else of `/dev` is left out.
 const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 
-/// The stand-in for `/dev` cannot be seen under its old name once it is in place, so it keeps a second one.
+/// The server under test, below the staging directory.
 const PROGRAM: &str = "bin/popa3d";
 
 /// One private machine; it ends with the thread that made it and the processes started there.
 pub struct Machine {
     staging: PathBuf,
-    syslog: UnixDatagram,
-    logged: Mutex<String>,
+    logged: Arc<Mutex<String>>,
 }
 
 /// True where a machine can be made: for root that may make namespaces.
@@ -88,14 +87,10 @@ impl Machine {
             tmpfs(Path::new(place), "0755");
         }
         dev(staging);
-        let syslog = UnixDatagram::bind("/dev/log").expect("/dev/log");
-        fs::set_permissions("/dev/log", Permissions::from_mode(0o666)).expect("/dev/log");
-        syslog.set_nonblocking(true).expect("/dev/log");
 
         let machine = Machine {
             staging: staging.to_owned(),
-            syslog,
-            logged: Mutex::new(String::new()),
+            logged: collect_syslog(),
         };
         for user in users::PEOPLE {
             machine.home_of(user.name, user.id);
@@ -121,13 +116,7 @@ impl Machine {
 
     /// Everything sent to `/dev/log` so far, a line each.
     pub fn syslog(&self) -> String {
-        let mut logged = self.logged.lock().expect("the log");
-        let mut line = [0_u8; 8192];
-        while let Ok(octets) = self.syslog.recv(&mut line) {
-            logged.push_str(&String::from_utf8_lossy(&line[..octets]));
-            logged.push('\n');
-        }
-        logged.clone()
+        self.logged.lock().expect("the log").clone()
     }
 
     fn home_of(&self, name: &str, id: u32) {
@@ -135,6 +124,30 @@ impl Machine {
         fs::create_dir(&home).expect("a home");
         chown(&home, Some(id), Some(id)).expect("a home");
         fs::set_permissions(&home, Permissions::from_mode(0o700)).expect("a home");
+    }
+}
+
+/// Takes what is sent to `/dev/log`, as it comes: a full socket would stop the programs that log.
+fn collect_syslog() -> Arc<Mutex<String>> {
+    let socket = UnixDatagram::bind("/dev/log").expect("/dev/log");
+    fs::set_permissions("/dev/log", Permissions::from_mode(0o666)).expect("/dev/log");
+    let logged = Arc::new(Mutex::new(String::new()));
+    let log = Arc::clone(&logged);
+    std::thread::spawn(move || {
+        let mut line = [0_u8; 8192];
+        while let Ok(octets @ 1..) = socket.recv(&mut line) {
+            let mut log = log.lock().expect("the log");
+            log.push_str(&String::from_utf8_lossy(&line[..octets]));
+            log.push('\n');
+        }
+    });
+    logged
+}
+
+impl Drop for Machine {
+    /// Ends the collection, and with its thread the namespaces.
+    fn drop(&mut self) {
+        let _ended = UnixDatagram::unbound().and_then(|socket| socket.send_to(&[], "/dev/log"));
     }
 }
 
@@ -285,7 +298,20 @@ fn dev(staging: &Path) {
     ] {
         symlink(target, new.join(name)).expect("a device");
     }
-    fs::create_dir(new.join("shm")).expect("a device");
+    for directory in ["shm", "pts"] {
+        fs::create_dir(new.join(directory)).expect("a device");
+    }
+    // Terminals of our own, for clients that want one.
+    let options = c"newinstance,ptmxmode=0666,mode=0620";
+    mount(
+        "devpts",
+        new.join("pts"),
+        "devpts",
+        MountFlags::NOSUID,
+        options,
+    )
+    .expect("/dev/pts");
+    symlink("pts/ptmx", new.join("ptmx")).expect("/dev/ptmx");
     mount_bind_recursive(&new, "/dev").expect("/dev");
     rustix::fs::accessat(
         CWD,

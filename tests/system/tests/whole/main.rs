@@ -1,3 +1,5 @@
 //! The whole system under test: one program of many tests, each file one idea.
 
+mod clients;
 mod dialogue;
+mod inetd_servers;
