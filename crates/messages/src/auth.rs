@@ -54,6 +54,8 @@ pub struct AuthConfig {
     pub failure_delay: Duration,
     /// Verifications at the same time.
     pub workers: u32,
+    /// AUTH_DUMMY_SALT: the crypt(3) setting that unknown users are hashed with; `None` for the system's usual one.
+    pub dummy_setting: Option<String>,
     /// The shortest time between two logins of one user; zero for none.
     pub login_delay: Duration,
     /// The one account that a server not started by root can serve: every user of the users file runs as it.

@@ -25,7 +25,12 @@ pub enum Role {
 
 impl Role {
     /// Every role, in the order in which they are started: what is spoken to comes before what speaks to it.
-    pub const ALL: [Role; 4] = [Role::Spawner, Role::Auth, Role::SessionSpawner, Role::Listener];
+    pub const ALL: [Role; 4] = [
+        Role::Spawner,
+        Role::Auth,
+        Role::SessionSpawner,
+        Role::Listener,
+    ];
 
     /// The name in process listings and logs.
     pub const fn name(self) -> &'static str {

@@ -34,6 +34,9 @@ mod tests {
 
     #[test]
     fn debug_shows_nothing_of_it() {
-        assert_eq!(format!("{:?}", Secret::copied_from(b"hunter2")), "Secret(…)");
+        assert_eq!(
+            format!("{:?}", Secret::copied_from(b"hunter2")),
+            "Secret(…)"
+        );
     }
 }

@@ -19,6 +19,11 @@ impl fmt::Display for SessionId {
     }
 }
 
+/// APOP's timestamp (RFC 1939 section 7, an RFC 822 `msg-id`): no two connections of a host get the same.
+pub fn apop_timestamp(host: &str, id: SessionId, since_epoch: Duration) -> String {
+    format!("<{id}.{}@{host}>", since_epoch.as_nanos())
+}
+
 /// What every process that speaks POP3 advertises (RFC 2449).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Advertised {
@@ -43,6 +48,8 @@ pub struct SessionConfig {
     pub user_octets: u16,
     /// APOP is offered to connections that have a timestamp.
     pub apop: bool,
+    /// AUTH_FAILED_MESSAGE: the words after `-ERR [AUTH] `.
+    pub failed_message: String,
     /// What CAPA says.
     pub advertised: Advertised,
 }

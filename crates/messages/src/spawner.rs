@@ -11,19 +11,32 @@ use crate::account::Account;
 use crate::role::MAX_CONFIGURATION_OCTETS;
 use crate::session::{Advertised, SessionId};
 
+/// The kernel's two kinds of lock; a machine's programs must agree on one (LOCK_FCNTL, LOCK_FLOCK).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MailboxLock {
+    /// fcntl(2), as Debian policy asks.
+    Fcntl,
+    /// flock(2).
+    Flock,
+}
+
 /// The maildrop processes' part of the configuration; it may change at SIGHUP for the sessions that follow.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpawnerConfig {
     /// Where an account's mail is: `mbox:…` or `maildir:…` with `%u %n %d %h %%`.
     pub location: String,
-    /// Make `FILE.lock` besides the fcntl lock, where the directory allows it.
+    /// How an mbox is locked against delivery.
+    pub lock: MailboxLock,
+    /// Make `FILE.lock` besides that lock, where the directory allows it.
     pub dotlock: bool,
     /// How long to wait for a mailbox that another program has locked.
     pub lock_timeout: Duration,
     /// Messages in one maildrop.
     pub messages: u32,
-    /// Octets in one maildrop, as stored.
+    /// MAX_MAILBOX_OPEN_BYTES: octets in one maildrop, as stored; a larger one is not opened.
     pub octets: u64,
+    /// MAX_MAILBOX_WORK_BYTES: the same once mail has been added during the session.
+    pub work_octets: u64,
     /// A silent client is dropped after this time, without a reply and without UPDATE.
     pub idle_timeout: Duration,
     /// Commands answered `-ERR` in one TRANSACTION state.

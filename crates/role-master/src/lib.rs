@@ -1,1 +1,137 @@
-//! Placeholder.
+//! The master: root where the server is root's. It reads the configuration, opens the listening sockets, starts and
+//! supervises the other roles and writes the log. It parses nothing that comes from the network or from mail.
+#![forbid(unsafe_code)]
+
+pub mod command_line;
+pub mod configuration;
+mod demo;
+mod directories;
+mod identities;
+mod inetd;
+mod log;
+mod roles;
+mod runner;
+mod sockets;
+mod supervise;
+
+use std::fmt::Display;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use command_line::{Command, CommandLine, USAGE, VERSION};
+use configuration::Configuration;
+use confine::process;
+use identities::Identities;
+use log::{Log, Surroundings};
+use roles::Roles;
+use sockets::Listening;
+use supervise::Master;
+
+/// Runs the program as its user started it, with the arguments behind its name.
+pub fn run(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode {
+    let Some(line) = CommandLine::parse(arguments) else {
+        eprint!("{USAGE}");
+        return ExitCode::FAILURE;
+    };
+    match line.command {
+        Command::Version => {
+            println!("{VERSION}");
+            ExitCode::SUCCESS
+        }
+        Command::Check => done(check(line.configuration)),
+        Command::Inetd => inetd::run(line.configuration),
+        Command::Daemon { foreground } => done(daemon(line.configuration, foreground)),
+        Command::Demo => done(demo::run()),
+    }
+}
+
+/// Says on standard error what went wrong.
+fn done(result: Result<(), String>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("popa3d: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn text(error: impl Display) -> String {
+    error.to_string()
+}
+
+fn read_configuration(path: Option<&PathBuf>) -> Result<Configuration, String> {
+    Configuration::read(
+        path.map(PathBuf::as_path),
+        runner::find().map_err(text)?,
+        runner::host_name(),
+    )
+    .map_err(text)
+}
+
+/// Everything that can be known without starting the server: the file, the users, the directories are only named.
+fn check(path: Option<PathBuf>) -> Result<(), String> {
+    let configuration = read_configuration(path.as_ref())?;
+    Identities::look_up(&configuration).map_err(text)?;
+    eprintln!("popa3d: the configuration is good");
+    Ok(())
+}
+
+fn daemon(path: Option<PathBuf>, foreground: bool) -> Result<(), String> {
+    let configuration = read_configuration(path.as_ref())?;
+    let executable = process::own_executable().map_err(text)?;
+    let start = Start {
+        configuration,
+        reread: Box::new(move || read_configuration(path.as_ref())),
+        executable,
+        foreground,
+    };
+    if foreground {
+        start.serve(|_| {})
+    } else {
+        runner::detach(|ready| start.serve(|_| ready.tell()))
+    }
+}
+
+/// All that a daemon is started from.
+struct Start {
+    configuration: Configuration,
+    reread: supervise::Reread,
+    executable: OwnedFd,
+    foreground: bool,
+}
+
+impl Start {
+    /// The daemon as one sequence: identities, directories, sockets, log, roles, and then until it is told to stop.
+    fn serve(self, at_work: impl FnOnce(&[Listening])) -> Result<(), String> {
+        let configuration = self.configuration;
+        let identities = Identities::look_up(&configuration).map_err(text)?;
+        directories::prepare(&configuration, &identities).map_err(text)?;
+        let mut sockets = sockets::inherited().map_err(text)?;
+        if sockets.is_empty() {
+            sockets =
+                sockets::bind_all(configuration.listen(), configuration.backlog()).map_err(text)?;
+        }
+        let surroundings = Surroundings {
+            stderr_usable: self.foreground,
+            foreground: self.foreground,
+        };
+        let log = Log::open(configuration.log(), surroundings);
+        let roles = Roles::new(self.executable, identities, self.foreground);
+        let mut master = Master::new(
+            configuration,
+            self.reread,
+            surroundings,
+            log,
+            roles,
+            sockets,
+        )
+        .map_err(text)?;
+        master.start()?;
+        at_work(master.sockets());
+        let result = master.run().map_err(text);
+        master.stop();
+        result
+    }
+}

@@ -1,0 +1,493 @@
+//! The configuration: one optional TOML file, read by the master alone and passed on as values.
+//!
+//! Everything has a default, and no file at all means what Debian's popa3d does. What a file may say is in
+//! [`file`]; the units are in [`units`]; this module turns it into each role's part.
+//!
+//! Promise: a file that one release accepts, every later one of the same major version accepts.
+
+pub mod file;
+pub mod units;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use messages::account::Account;
+use messages::auth::{AddressDomains, AuthConfig, Backend};
+use messages::listener::ListenerConfig;
+use messages::session::{Advertised, SessionConfig};
+use messages::spawner::{MailboxLock, SpawnerConfig};
+
+pub use file::{Facility, File, LogFormat, LogTarget};
+
+/// Where the configuration is looked for when `-c` names no other file.
+pub const DEFAULT_PATH: &str = "/etc/popa3d/popa3d.toml";
+
+/// A configuration file larger than this is taken for something else.
+const MAX_FILE_OCTETS: u64 = 1024 * 1024;
+
+/// Why a configuration cannot be used, as the operator is told: file, line and column, and what is allowed there.
+#[derive(Debug)]
+pub struct ConfigurationError(String);
+
+impl fmt::Display for ConfigurationError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ConfigurationError {}
+
+impl ConfigurationError {
+    /// An error in a value that is well-formed in itself.
+    fn in_key(key: &str, problem: impl fmt::Display) -> Self {
+        Self(format!("{key}: {problem}"))
+    }
+}
+
+/// Who runs the server, which decides what it can serve.
+#[derive(Clone, Debug)]
+pub enum Runner {
+    /// Root: real users, one uid a role.
+    Root,
+    /// Anybody else: one uid, the accounts of a users file, and this account owns all their mail.
+    Ordinary(Account),
+}
+
+/// A configuration that has been checked, with every default filled in.
+#[derive(Clone, Debug)]
+pub struct Configuration {
+    file: File,
+    runner: Runner,
+    host_name: String,
+}
+
+impl Configuration {
+    /// Reads `path`, or the default file if it exists, or takes the defaults.
+    ///
+    /// # Errors
+    /// Says file, line, column and what is allowed.
+    pub fn read(
+        path: Option<&Path>,
+        runner: Runner,
+        host_name: String,
+    ) -> Result<Self, ConfigurationError> {
+        let text = match path {
+            Some(path) => Some((path, read_text(path)?)),
+            None => {
+                let path = Path::new(DEFAULT_PATH);
+                match path.try_exists() {
+                    Ok(false) => None,
+                    _ => Some((path, read_text(path)?)),
+                }
+            }
+        };
+        match text {
+            Some((path, text)) => Self::parse(&text, runner, host_name)
+                .map_err(|error| ConfigurationError(format!("{}:{error}", path.display()))),
+            None => Self::parse("", runner, host_name),
+        }
+    }
+
+    /// Takes the text of a file.
+    ///
+    /// # Errors
+    /// As [`Configuration::read`], without the file's name in front.
+    pub fn parse(
+        text: &str,
+        runner: Runner,
+        host_name: String,
+    ) -> Result<Self, ConfigurationError> {
+        let file: File = toml::from_str(text).map_err(|error| {
+            let (line, column) = error
+                .span()
+                .map_or((1, 1), |span| line_and_column(text, span.start));
+            ConfigurationError(format!("{line}:{column}: {}", error.message()))
+        })?;
+        let configuration = Self {
+            file,
+            runner,
+            host_name,
+        };
+        configuration.check()?;
+        Ok(configuration)
+    }
+
+    /// What types cannot say: relations between values.
+    fn check(&self) -> Result<(), ConfigurationError> {
+        let backends = self.backends();
+        if backends.is_empty() {
+            return Err(ConfigurationError::in_key(
+                "auth.backends",
+                "names no backend; allowed: \"pam\", \"shadow\", \"users-file\"",
+            ));
+        }
+        if matches!(self.runner, Runner::Ordinary(_)) && backends != [Backend::UsersFile] {
+            return Err(ConfigurationError::in_key(
+                "auth.backends",
+                "only [\"users-file\"] works where the server is not started by root",
+            ));
+        }
+        if self.file.limits.login_attempts == 0 {
+            return Err(ConfigurationError::in_key(
+                "limits.login_attempts",
+                "must be at least 1",
+            ));
+        }
+        if self.file.auth.workers == 0 {
+            return Err(ConfigurationError::in_key(
+                "auth.workers",
+                "must be at least 1",
+            ));
+        }
+        for (key, text) in [
+            ("auth.failed_message", &self.file.auth.failed_message),
+            ("log.ident", &self.file.log.ident),
+        ] {
+            if text.is_empty()
+                || text.len() > 200
+                || text.bytes().any(|b| !(b' '..=b'~').contains(&b))
+            {
+                return Err(ConfigurationError::in_key(
+                    key,
+                    "must be 1 to 200 printable ASCII characters",
+                ));
+            }
+        }
+        if let Some(setting) = &self.file.auth.dummy_setting
+            && !setting.is_ascii()
+        {
+            return Err(ConfigurationError::in_key(
+                "auth.dummy_setting",
+                "must be a setting as in crypt(5)",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Addresses to listen on in plaintext (with STLS once TLS is configured).
+    pub fn listen(&self) -> &[SocketAddr] {
+        &self.file.listen
+    }
+
+    /// Connections that may wait for the listener.
+    pub fn backlog(&self) -> u32 {
+        self.file.limits.backlog
+    }
+
+    /// The users that the network roles, auth and the spawner become.
+    pub fn users(&self) -> RoleUsers<'_> {
+        RoleUsers {
+            network: &self.file.user,
+            auth: &self.file.auth_user,
+            spawner: &self.file.spawner_user,
+        }
+    }
+
+    /// The empty directory of the network roles.
+    pub fn chroot(&self) -> &Path {
+        &self.file.chroot
+    }
+
+    /// A missing kernel protection is fatal.
+    pub fn sandbox_required(&self) -> bool {
+        self.file.sandbox == file::Sandbox::Required
+    }
+
+    /// Where locks (and later journals and indexes) are.
+    pub fn state_directory(&self) -> PathBuf {
+        match (&self.file.state_directory, &self.runner) {
+            (Some(path), _) => path.clone(),
+            (None, Runner::Root) => PathBuf::from("/var/lib/popa3d"),
+            (None, Runner::Ordinary(account)) => {
+                Path::new(&account.home).join(".local/state/popa3d")
+            }
+        }
+    }
+
+    /// Who runs the server.
+    pub fn runner(&self) -> &Runner {
+        &self.runner
+    }
+
+    /// Where log lines go, how they look, and under which name.
+    pub fn log(&self) -> &file::Log {
+        &self.file.log
+    }
+
+    /// The listener's part.
+    pub fn listener(&self) -> ListenerConfig {
+        let limits = &self.file.limits;
+        ListenerConfig {
+            sessions: limits.sessions,
+            sessions_per_source: limits.sessions_per_source,
+            source_hold: limits.source_hold.0,
+            login_timeout: limits.login_timeout.0,
+            exempt: limits.exempt.clone(),
+            allow: limits.allow.clone(),
+            deny: limits.deny.clone(),
+            apop_host: self
+                .file
+                .auth
+                .apop_secrets
+                .is_some()
+                .then(|| self.host_name.clone()),
+        }
+    }
+
+    /// The sessions' part.
+    pub fn session(&self) -> SessionConfig {
+        let limits = &self.file.limits;
+        SessionConfig {
+            login_timeout: limits.login_timeout.0,
+            login_attempts: limits.login_attempts,
+            commands: limits.commands,
+            errors: limits.errors,
+            user_octets: limits.user_octets,
+            apop: self.file.auth.apop_secrets.is_some(),
+            failed_message: self.file.auth.failed_message.clone(),
+            advertised: self.advertised(),
+        }
+    }
+
+    /// Auth's part.
+    pub fn auth(&self) -> AuthConfig {
+        let auth = &self.file.auth;
+        AuthConfig {
+            backends: self.backends(),
+            users_file: auth.users_file.clone(),
+            pam_service: auth.pam_service.clone(),
+            apop_secrets: auth.apop_secrets.clone(),
+            address_domains: self
+                .file
+                .address_domains
+                .as_ref()
+                .map(|domains| AddressDomains {
+                    home: domains.home.clone(),
+                    auth: domains.auth.clone(),
+                    spool: domains.spool.clone(),
+                    only: domains.only,
+                }),
+            login_attempts: self.file.limits.login_attempts,
+            failure_delay: auth.failure_delay.0,
+            workers: auth.workers,
+            dummy_setting: auth.dummy_setting.clone(),
+            login_delay: self.file.limits.login_delay.0,
+            own: match &self.runner {
+                Runner::Root => None,
+                Runner::Ordinary(account) => Some(account.clone()),
+            },
+        }
+    }
+
+    /// The maildrop processes' part.
+    pub fn spawner(&self) -> SpawnerConfig {
+        let (limits, maildrop) = (&self.file.limits, &self.file.maildrop);
+        SpawnerConfig {
+            location: maildrop.location.clone(),
+            lock: match maildrop.lock {
+                file::Lock::Fcntl => MailboxLock::Fcntl,
+                file::Lock::Flock => MailboxLock::Flock,
+            },
+            dotlock: maildrop.dotlock,
+            lock_timeout: maildrop.lock_timeout.0,
+            messages: limits.messages,
+            octets: limits.octets.0,
+            work_octets: limits.work_octets.unwrap_or(limits.octets).0,
+            idle_timeout: limits.idle_timeout.0,
+            errors: limits.errors,
+            last: self.file.protocol.last,
+            session_locks: self.state_directory().join("locks"),
+            advertised: self.advertised(),
+        }
+    }
+
+    /// What a reload cannot change, so that the operator is told to restart.
+    pub fn needs_restart(&self, newer: &Self) -> Vec<&'static str> {
+        let (old, new) = (&self.file, &newer.file);
+        let mut keys = Vec::new();
+        if old.listen != new.listen || old.limits.backlog != new.limits.backlog {
+            keys.push("listen, limits.backlog");
+        }
+        if old.user != new.user
+            || old.auth_user != new.auth_user
+            || old.spawner_user != new.spawner_user
+        {
+            keys.push("user, auth_user, spawner_user");
+        }
+        if old.chroot != new.chroot
+            || old.sandbox != new.sandbox
+            || old.state_directory != new.state_directory
+        {
+            keys.push("chroot, sandbox, state_directory");
+        }
+        keys
+    }
+
+    fn backends(&self) -> Vec<Backend> {
+        match (&self.file.auth.backends, &self.runner) {
+            (Some(backends), _) => backends
+                .iter()
+                .map(|backend| match backend {
+                    file::BackendName::Pam => Backend::Pam,
+                    file::BackendName::Shadow => Backend::Shadow,
+                    file::BackendName::UsersFile => Backend::UsersFile,
+                })
+                .collect(),
+            (None, Runner::Root) => vec![Backend::Pam],
+            (None, Runner::Ordinary(_)) => vec![Backend::UsersFile],
+        }
+    }
+
+    fn advertised(&self) -> Advertised {
+        let delay = self.file.limits.login_delay.0;
+        Advertised {
+            login_delay: (!delay.is_zero()).then_some(delay),
+            implementation: self
+                .file
+                .protocol
+                .implementation
+                .then(|| format!("popa3d-{}", env!("CARGO_PKG_VERSION"))),
+        }
+    }
+}
+
+/// The users that roles become, by name.
+#[derive(Clone, Copy, Debug)]
+pub struct RoleUsers<'a> {
+    /// Listener, session spawner and sessions.
+    pub network: &'a str,
+    /// Auth; it needs the group shadow.
+    pub auth: &'a str,
+    /// Spawner.
+    pub spawner: &'a str,
+}
+
+fn read_text(path: &Path) -> Result<String, ConfigurationError> {
+    let fail = |problem: String| ConfigurationError(format!("{}: {problem}", path.display()));
+    let length = std::fs::metadata(path)
+        .map_err(|error| fail(error.to_string()))?
+        .len();
+    if length > MAX_FILE_OCTETS {
+        return Err(fail(format!("is larger than {MAX_FILE_OCTETS} octets")));
+    }
+    std::fs::read_to_string(path).map_err(|error| fail(error.to_string()))
+}
+
+/// Both count from 1; a column is a character.
+fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
+    let before = text.get(..offset).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+    (
+        before.matches('\n').count() + 1,
+        before[line_start..].chars().count() + 1,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn parse(text: &str) -> Result<Configuration, ConfigurationError> {
+        Configuration::parse(text, Runner::Root, "host.example".into())
+    }
+
+    #[test]
+    fn no_file_means_what_debians_popa3d_does() {
+        let configuration = parse("").unwrap();
+        assert_eq!(configuration.auth().backends, [Backend::Pam]);
+        assert_eq!(configuration.spawner().location, "mbox:/var/mail/%u");
+        assert_eq!(configuration.listener().sessions, 500);
+        assert_eq!(configuration.listener().sessions_per_source, 50);
+        assert_eq!(
+            configuration.listener().source_hold,
+            Duration::from_secs(10)
+        );
+        assert_eq!(
+            configuration.spawner().idle_timeout,
+            Duration::from_secs(600)
+        );
+        assert_eq!(configuration.listen().len(), 2);
+    }
+
+    #[test]
+    fn the_keys_that_scripts_rely_on_are_accepted() {
+        let text = r#"
+            listen = ["0.0.0.0:110", "[::]:110"]
+            user = "popa3d"
+            chroot = "/var/empty"
+            [auth]
+            backends = ["pam", "shadow", "users-file"]
+            users_file = "/etc/popa3d/users"
+            [maildrop]
+            location = "maildir:/srv/mail/%d/%n"
+            [limits]
+            sessions = 500
+            sessions_per_source = 50
+            source_hold = "10s"
+            login_attempts = 3
+            idle_timeout = "10m"
+            login_timeout = "1m"
+            [log]
+            target = "syslog"
+            format = "text"
+        "#;
+        assert_eq!(parse(text).unwrap().auth().backends.len(), 3);
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_line_column_and_what_is_allowed() {
+        let error = parse("\n[limits]\n  sesions = 5\n")
+            .unwrap_err()
+            .to_string();
+        assert!(error.starts_with("3:3: "), "{error}");
+        assert!(
+            error.contains("sesions") && error.contains("`sessions`"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_wrong_value_is_named_with_line_column_and_what_is_allowed() {
+        let error = parse("[log]\ntarget = \"file\"\n").unwrap_err().to_string();
+        assert!(error.starts_with("2:10: "), "{error}");
+        assert!(error.contains("journald"), "{error}");
+        let error = parse("[limits]\nidle_timeout = \"10 parsecs\"\n")
+            .unwrap_err()
+            .to_string();
+        assert!(error.starts_with("2:16: "), "{error}");
+        assert!(error.contains("\"10s\""), "{error}");
+    }
+
+    #[test]
+    fn an_ordinary_user_cannot_ask_for_pam() {
+        let account = Account {
+            name: "me".into(),
+            uid: 1000.try_into().unwrap(),
+            gid: 1000.try_into().unwrap(),
+            home: "/home/me".into(),
+            maildrop: None,
+        };
+        let runner = Runner::Ordinary(account);
+        let parse = |text: &str| Configuration::parse(text, runner.clone(), "h".into());
+        assert!(parse("[auth]\nbackends = [\"pam\"]").is_err());
+        let configuration = parse("").unwrap();
+        assert_eq!(configuration.auth().backends, [Backend::UsersFile]);
+        assert_eq!(
+            configuration.state_directory(),
+            Path::new("/home/me/.local/state/popa3d")
+        );
+    }
+
+    #[test]
+    fn apop_gives_the_greeting_a_host_only_when_it_is_on() {
+        assert_eq!(parse("").unwrap().listener().apop_host, None);
+        let configuration = parse("[auth]\napop_secrets = \"/etc/popa3d/apop\"").unwrap();
+        assert_eq!(
+            configuration.listener().apop_host.as_deref(),
+            Some("host.example")
+        );
+        assert!(configuration.session().apop);
+    }
+}

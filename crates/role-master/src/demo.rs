@@ -1,0 +1,128 @@
+//! `--demo`: a server on loopback with scratch mail, for whoever wants to see it work before reading further.
+//!
+//! It serves one user with a known password, and is an ordinary user whoever started it. Its directory goes with it.
+
+use std::fs::{self, DirBuilder, Permissions};
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use confine::identity::{self, Identity};
+use confine::{process, users};
+
+use crate::configuration::{Configuration, Runner};
+use crate::{Start, runner, text};
+
+/// The port tried first; any other if it is taken.
+const PORT: u16 = 1110;
+
+/// `demo` with crypt(3)'s SHA-512 scheme: no secret.
+const USERS: &str = "demo:$6$popa3ddemo$FqNH7VTbAIb3oEu6UfzrIGNjmzGsCv/xN3Ng21FpNWj8xrjiX8GdfWttuOBS5ZoXeb7QUfPYjtTCyN1ntUeuH.\n";
+
+/// Runs until it is interrupted.
+///
+/// # Errors
+/// One sentence for standard error.
+pub fn run() -> Result<(), String> {
+    let executable = process::own_executable().map_err(text)?;
+    let runner = match runner::find().map_err(text)? {
+        Runner::Root => become_nobody()?,
+        ordinary => ordinary,
+    };
+    let directory = Scratch::make().map_err(|error| format!("scratch directory: {error}"))?;
+    let at = directory.0.as_path();
+    furnish(at).map_err(|error| format!("{}: {error}", at.display()))?;
+    let configuration =
+        Configuration::parse(&file(at, free_port()), runner, "localhost".into()).map_err(text)?;
+    let unchanged = configuration.clone();
+    Start {
+        configuration,
+        reread: Box::new(move || Ok(unchanged.clone())),
+        executable,
+        foreground: true,
+    }
+    .serve(|sockets| {
+        if let Some(listening) = sockets.first() {
+            let address = listening.address;
+            println!(
+                "\npopa3d is serving scratch mail on {address} to user demo, password demo. Try\n\n    \
+                 curl -u demo:demo pop3://{address}/      # the list of messages\n    \
+                 curl -u demo:demo pop3://{address}/1     # the first of them\n\n\
+                 The mailbox is {}/mail/demo; it is removed when you press ^C.\n",
+                at.display()
+            );
+        }
+    })
+}
+
+/// Root has no mail to give away: from here on the process is nobody, for good.
+fn become_nobody() -> Result<Runner, String> {
+    let nobody = users::by_name("nobody")
+        .map_err(text)?
+        .ok_or("there is no user nobody; run the demo as an ordinary user")?;
+    let not_root = |_| "nobody must not be root".to_owned();
+    let uid = nobody.uid.try_into().map_err(not_root)?;
+    let gid = nobody
+        .gid
+        .try_into()
+        .map_err(|_| "nobody must not have root's group")?;
+    identity::drop_to(&Identity {
+        uid,
+        gid,
+        groups: vec![gid],
+    })
+    .map_err(text)?;
+    runner::find().map_err(text)
+}
+
+/// A directory of our own that is removed with all that is in it.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn make() -> io::Result<Self> {
+        let path = std::env::temp_dir().join(format!("popa3d-demo-{}", std::process::id()));
+        DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What is left then, the system's own cleaning of temporary files takes.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn furnish(directory: &Path) -> io::Result<()> {
+    DirBuilder::new()
+        .mode(0o700)
+        .create(directory.join("mail"))?;
+    write(&directory.join("users"), USERS)?;
+    write(&directory.join("mail/demo"), include_str!("demo/mail.mbox"))
+}
+
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    fs::write(path, text)?;
+    fs::set_permissions(path, Permissions::from_mode(0o600))
+}
+
+fn file(directory: &Path, port: u16) -> String {
+    let directory = directory.display();
+    format!(
+        "listen = [\"{}:{port}\"]\n\
+         state_directory = \"{directory}/state\"\n\
+         [auth]\nusers_file = \"{directory}/users\"\n\
+         [maildrop]\nlocation = \"mbox:{directory}/mail/%u\"\n\
+         [log]\ntarget = \"stderr\"\n",
+        Ipv4Addr::LOCALHOST
+    )
+}
+
+/// The usual port if it is free; else the system finds one.
+fn free_port() -> u16 {
+    match TcpListener::bind((Ipv4Addr::LOCALHOST, PORT)) {
+        Ok(_) => PORT,
+        Err(_) => 0,
+    }
+}

@@ -1,0 +1,94 @@
+//! Whom each role becomes.
+
+use std::fmt;
+
+use confine::identity::{Identity, NonRootGid, NonRootUid};
+use confine::users;
+use messages::role::Role;
+
+use crate::configuration::{Configuration, Runner};
+
+/// The roles' identities; none where the server is not root's.
+#[derive(Clone, Debug)]
+pub struct Identities {
+    network: Option<Identity>,
+    auth: Option<Identity>,
+    spawner: Option<Identity>,
+}
+
+/// Why a role's user will not do.
+#[derive(Debug)]
+pub struct IdentityError(String);
+
+impl fmt::Display for IdentityError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Identities {
+    /// Looks the configured users up.
+    ///
+    /// # Errors
+    /// One is missing, is root, or is another's too; the text says what to type.
+    pub fn look_up(configuration: &Configuration) -> Result<Self, IdentityError> {
+        if let Runner::Ordinary(_) = configuration.runner() {
+            return Ok(Self {
+                network: None,
+                auth: None,
+                spawner: None,
+            });
+        }
+        let names = configuration.users();
+        let network = identity(names.network, "user", false)?;
+        let auth = identity(names.auth, "auth_user", true)?;
+        let spawner = identity(names.spawner, "spawner_user", false)?;
+        // Processes of one uid could signal each other, and own each other's files.
+        if network.uid == auth.uid || network.uid == spawner.uid || auth.uid == spawner.uid {
+            return Err(IdentityError(
+                "user, auth_user and spawner_user must have three different uids".into(),
+            ));
+        }
+        Ok(Self {
+            network: Some(network),
+            auth: Some(auth),
+            spawner: Some(spawner),
+        })
+    }
+
+    /// Whom a role becomes; `None`: it stays who it is.
+    pub fn of(&self, role: Role) -> Option<&Identity> {
+        match role {
+            Role::Listener | Role::SessionSpawner => self.network.as_ref(),
+            Role::Auth => self.auth.as_ref(),
+            Role::Spawner => self.spawner.as_ref(),
+        }
+    }
+}
+
+/// The user by that name, with its own group, or all its groups where they are what it is for.
+fn identity(name: &str, key: &str, all_groups: bool) -> Result<Identity, IdentityError> {
+    let fail = |problem: &dyn fmt::Display| IdentityError(format!("{key} = \"{name}\": {problem}"));
+    let user = users::by_name(name)
+        .map_err(|error| fail(&error))?
+        .ok_or_else(|| {
+            let groups = if all_groups { " --groups shadow" } else { "" };
+            fail(&format_args!(
+                "there is no such user; make it with: useradd --system --user-group --no-create-home --home-dir /nonexistent \
+                 --shell /usr/sbin/nologin{groups} {name}"
+            ))
+        })?;
+    let uid = NonRootUid::try_from(user.uid).map_err(|_| fail(&"must not be root"))?;
+    let gid = NonRootGid::try_from(user.gid).map_err(|_| fail(&"must not have root's group"))?;
+    let mut groups = vec![gid];
+    if all_groups {
+        for group in users::groups_of(name, user.gid).map_err(|error| fail(&error))? {
+            let group =
+                NonRootGid::try_from(group).map_err(|_| fail(&"must not be in root's group"))?;
+            if !groups.contains(&group) {
+                groups.push(group);
+            }
+        }
+    }
+    Ok(Identity { uid, gid, groups })
+}

@@ -1,0 +1,222 @@
+//! One session for a connection that inetd accepted: the same roles as the daemon's, without a listener.
+//!
+//! The master stays until the connection's last process has let go of the lease, to write down what they log.
+
+use std::io::{self, PipeReader, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant, SystemTime};
+
+use confine::{process, socket};
+use messages::log::Record;
+use messages::role::{Report, Role};
+use messages::session::{Connection, SessionId, ToSessionSpawner, apop_timestamp};
+use rustix::fs::{FileType, fstat};
+
+use crate::configuration::Configuration;
+use crate::identities::Identities;
+use crate::log::{Log, Surroundings};
+use crate::roles::Roles;
+use crate::supervise::{drain, receive_logs, wait_readable};
+use crate::{directories, read_configuration, runner, text};
+
+/// The roles, in the order in which they are started.
+const ROLES: [Role; 3] = [Role::Spawner, Role::Auth, Role::SessionSpawner];
+
+/// What the roles may still have to log once the connection has ended.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// The client on standard input and output.
+struct Client {
+    input: OwnedFd,
+    /// Where input is a pipe, which goes one way only.
+    output: Option<OwnedFd>,
+}
+
+/// Serves the connection on standard input.
+pub fn run(path: Option<PathBuf>) -> ExitCode {
+    let executable = process::own_executable();
+    // Relative to the directory that inetd started us in.
+    let (client, stderr_usable) = match take_standard_descriptors() {
+        Ok(taken) => taken,
+        Err(error) => {
+            eprintln!("popa3d: standard input: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let surroundings = Surroundings {
+        stderr_usable,
+        foreground: false,
+    };
+    let configuration = match read_configuration(path.as_ref()) {
+        Ok(configuration) => configuration,
+        Err(error) => {
+            let mut log = Log::open(&Default::default(), surroundings);
+            return refuse(&client, &mut log, &error);
+        }
+    };
+    let mut log = Log::open(configuration.log(), surroundings);
+    let served = executable
+        .map_err(text)
+        .and_then(|executable| serve(&configuration, executable, &client, &mut log));
+    match served {
+        Ok((lease, roles)) => {
+            drop(client);
+            attend(lease, roles, log);
+            ExitCode::SUCCESS
+        }
+        Err(error) => refuse(&client, &mut log, &error),
+    }
+}
+
+/// The client is told that it is not its fault, the log what it is.
+fn refuse(client: &Client, log: &mut Log, error: &str) -> ExitCode {
+    log.own(&Record::error("no session").with("reason", error));
+    let output = client.output.as_ref().unwrap_or(&client.input);
+    // A client that has gone does not miss it.
+    if let Ok(output) = output.try_clone() {
+        let _ = std::fs::File::from(output).write_all(b"-ERR [SYS/TEMP] Service not available\r\n");
+    }
+    ExitCode::FAILURE
+}
+
+/// Starts the roles and gives the connection away. What is returned is the end of the lease, and the roles.
+fn serve(
+    configuration: &Configuration,
+    executable: OwnedFd,
+    client: &Client,
+    log: &mut Log,
+) -> Result<(PipeReader, Roles), String> {
+    let identities = Identities::look_up(configuration).map_err(text)?;
+    directories::prepare(configuration, &identities).map_err(text)?;
+    let mut roles = Roles::new(executable, identities, false);
+    for role in ROLES {
+        roles
+            .start(role, configuration, &[])
+            .map_err(|error| format!("{}: {error}", role.name()))?;
+    }
+    let (end, lease) = io::pipe().map_err(text)?;
+    let listener = configuration.listener();
+    let since_epoch = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    let id = SessionId(u64::from(std::process::id()));
+    let connection = Connection {
+        id,
+        peer: socket::peer_address(client.input.as_fd()),
+        local: socket::local_address(client.input.as_fd()),
+        implicit_tls: false,
+        apop_timestamp: listener
+            .apop_host
+            .map(|host| apop_timestamp(&host, id, since_epoch)),
+        greeted: false,
+        time_left: listener.login_timeout,
+        separate_output: client.output.is_some(),
+    };
+    log.own(
+        &Record::info("connection")
+            .with("session", id)
+            .with_some("peer", connection.peer),
+    );
+    let mut descriptors: Vec<BorrowedFd<'_>> = vec![client.input.as_fd()];
+    descriptors.extend(client.output.as_ref().map(AsFd::as_fd));
+    descriptors.push(lease.as_fd());
+    roles
+        .find(Role::SessionSpawner)
+        .ok_or("no session spawner")?
+        .control
+        .send(&ToSessionSpawner::Only(connection), &descriptors)
+        .map_err(text)?;
+    Ok((end, roles))
+}
+
+/// Writes down what the roles log until the connection has ended and they have.
+fn attend(lease: PipeReader, mut roles: Roles, mut log: Log) {
+    loop {
+        let fds = std::iter::once(lease.as_fd())
+            .chain(roles.running.iter().map(|running| running.control.as_fd()))
+            .chain(roles.logs.iter().map(|log| log.channel.as_fd()));
+        let before_logs = 1 + roles.running.len();
+        let Ok(ready) = wait_readable(fds, None) else {
+            break;
+        };
+        let logs: Vec<usize> = ready
+            .iter()
+            .filter_map(|at| at.checked_sub(before_logs))
+            .collect();
+        receive_logs(&mut log, &mut roles, &logs);
+        for role in ROLES {
+            hear(role, &mut roles, &mut log);
+        }
+        if ready.contains(&0) {
+            break;
+        }
+    }
+    roles.running.clear();
+    drain(&mut log, &mut roles, Some(Instant::now() + LAST_WORDS));
+}
+
+/// Takes a role's report, if there is one.
+fn hear(role: Role, roles: &mut Roles, log: &mut Log) {
+    use confine::channel::Received;
+    let Some(running) = roles.find(role) else {
+        return;
+    };
+    let failure = match running.control.try_receive::<Report>() {
+        Ok(None) => return,
+        Ok(Some(Received::Message(Report::Ready { missing }, _))) => {
+            for protection in missing {
+                log.own(
+                    &Record::warning("protection missing")
+                        .with("role", role.name())
+                        .with("what", protection),
+                );
+            }
+            return;
+        }
+        Ok(Some(Received::Message(Report::Failed { reason }, _))) => Some(reason),
+        // The session spawner has become the session and ends when the session does.
+        Ok(Some(Received::Closed)) => None,
+        Err(error) => Some(error.to_string()),
+    };
+    if let Some(reason) = failure {
+        log.own(
+            &Record::error("role failed")
+                .with("role", role.name())
+                .with("reason", reason),
+        );
+    }
+    roles.remove(role);
+}
+
+/// Takes the client from standard input and output and puts /dev/null there, so that nothing that writes to them can
+/// reach the client. Tells besides whether standard error was something else than the client.
+fn take_standard_descriptors() -> io::Result<(Client, bool)> {
+    let input = rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3)?;
+    let input_stat = fstat(&input)?;
+    let same = |fd: BorrowedFd<'_>| {
+        fstat(fd)
+            .is_ok_and(|stat| (stat.st_dev, stat.st_ino) == (input_stat.st_dev, input_stat.st_ino))
+    };
+    let output = if FileType::from_raw_mode(input_stat.st_mode) == FileType::Socket {
+        None
+    } else {
+        Some(rustix::io::fcntl_dupfd_cloexec(io::stdout(), 3)?)
+    };
+    let output_stat = output.as_ref().map(fstat).transpose()?;
+    let stderr_usable = fstat(io::stderr()).is_ok_and(|stat| {
+        !same(io::stderr().as_fd())
+            && output_stat
+                .is_none_or(|output| (output.st_dev, output.st_ino) != (stat.st_dev, stat.st_ino))
+    });
+    if stderr_usable {
+        let null = std::fs::File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/null")?;
+        rustix::stdio::dup2_stdin(null.as_fd())?;
+        rustix::stdio::dup2_stdout(null.as_fd())?;
+    } else {
+        runner::give_up_standard_descriptors()?;
+    }
+    Ok((Client { input, output }, stderr_usable))
+}

@@ -1,0 +1,239 @@
+//! Starting the roles and connecting them with each other.
+//!
+//! A role gets a control channel, a log channel and its configuration from the master. What two roles say to each other goes
+//! over a channel of their own, which the master makes and hands to both; when one of them is started anew, so are its
+//! channels.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use confine::channel::{Channel, ChannelError, Message};
+use confine::process::{self, Pid};
+use confine::socket;
+use messages::auth::ToAuth;
+use messages::listener::ToListener;
+use messages::role::{Confinement, Role, Start};
+use messages::session::ToSessionSpawner;
+use messages::spawner::ToSpawner;
+
+use crate::configuration::Configuration;
+use crate::identities::Identities;
+use crate::sockets::Listening;
+
+/// Log channels in all. Sessions of roles that have ended may still speak on theirs; the oldest such is given up first.
+const MAX_OLD_LOGS: usize = 32;
+
+/// A role that logs faster than the master reads waits this long for room, then loses the line.
+const LOG_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Who speaks to whom.
+const LINKS: [(Role, Role); 3] = [
+    (Role::Auth, Role::Spawner),
+    (Role::SessionSpawner, Role::Auth),
+    (Role::Listener, Role::SessionSpawner),
+];
+
+/// A role's process.
+#[derive(Debug)]
+pub struct Running {
+    /// Which role.
+    pub role: Role,
+    /// Its process.
+    pub pid: Pid,
+    /// The master's end of its control channel.
+    pub control: Channel,
+    /// It has said that it is confined and at work.
+    pub ready: bool,
+    /// When it was started.
+    pub began: Instant,
+}
+
+/// The master's end of a log channel.
+#[derive(Debug)]
+pub struct LogChannel {
+    /// Whose.
+    pub role: Role,
+    /// The process that it was made for; its forked children speak here too.
+    pub pid: Pid,
+    /// Where its records come from.
+    pub channel: Channel,
+}
+
+/// All roles' processes.
+#[derive(Debug)]
+pub struct Roles {
+    executable: OwnedFd,
+    identities: Identities,
+    /// Roles write panics to the master's standard error.
+    share_stderr: bool,
+    /// At most one entry a role.
+    pub running: Vec<Running>,
+    /// Those of running roles and of some that ended.
+    pub logs: Vec<LogChannel>,
+}
+
+impl Roles {
+    /// None started yet; each will run `executable`, this program's own file.
+    pub fn new(executable: OwnedFd, identities: Identities, share_stderr: bool) -> Self {
+        Self {
+            executable,
+            identities,
+            share_stderr,
+            running: Vec::new(),
+            logs: Vec::new(),
+        }
+    }
+
+    /// Starts a role, tells it its configuration and connects it with those that run.
+    ///
+    /// # Errors
+    /// No process or no descriptor could be had, or the new process does not take what it is told.
+    pub fn start(
+        &mut self,
+        role: Role,
+        configuration: &Configuration,
+        sockets: &[Listening],
+    ) -> Result<(), ChannelError> {
+        let (control, theirs) = Channel::pair()?;
+        let (log, their_log) = Channel::pair_with_credentials()?;
+        socket::set_timeouts(their_log.as_fd(), Some(LOG_TIMEOUT))?;
+        let pid = process::spawn_role(
+            self.executable.as_fd(),
+            role.program_name(),
+            theirs.into_fd(),
+            self.share_stderr.then_some(io::stderr().as_fd()),
+        )?;
+        let confinement = Confinement {
+            identity: self.identities.of(role).cloned(),
+            chroot: match role {
+                Role::Listener | Role::SessionSpawner if self.identities.of(role).is_some() => {
+                    Some(configuration.chroot().to_owned())
+                }
+                _ => None,
+            },
+            required: configuration.sandbox_required(),
+        };
+        let logs = [their_log.as_fd()];
+        match role {
+            Role::Listener => {
+                control.try_send(&start(confinement, configuration.listener()), &logs)?;
+                for listening in sockets {
+                    let message = ToListener::Socket {
+                        implicit_tls: false,
+                    };
+                    control.try_send(&message, &[listening.socket.as_fd()])?;
+                }
+            }
+            Role::SessionSpawner => {
+                control.try_send(&start(confinement, configuration.session()), &logs)?;
+            }
+            Role::Auth => control.try_send(&start(confinement, configuration.auth()), &logs)?,
+            Role::Spawner => {
+                control.try_send(&start(confinement, configuration.spawner()), &logs)?;
+            }
+        }
+        self.running.push(Running {
+            role,
+            pid,
+            control,
+            ready: false,
+            began: Instant::now(),
+        });
+        self.keep_log(LogChannel {
+            role,
+            pid,
+            channel: log,
+        });
+        self.connect(role);
+        Ok(())
+    }
+
+    /// Tells every running role its newer configuration.
+    pub fn reload(&self, configuration: &Configuration) {
+        for running in &self.running {
+            let control = &running.control;
+            // A role that does not take it is about to be started anew, with the newer configuration.
+            drop(match running.role {
+                Role::Listener => {
+                    control.try_send(&ToListener::Reload(configuration.listener()), &[])
+                }
+                Role::SessionSpawner => {
+                    control.try_send(&ToSessionSpawner::Reload(configuration.session()), &[])
+                }
+                Role::Auth => control.try_send(&ToAuth::Reload(configuration.auth()), &[]),
+                Role::Spawner => control.try_send(&ToSpawner::Reload(configuration.spawner()), &[]),
+            });
+        }
+    }
+
+    /// The running process of a role.
+    pub fn find(&self, role: Role) -> Option<&Running> {
+        self.running.iter().find(|running| running.role == role)
+    }
+
+    /// Forgets a role's process, which has ended or is to end at the end of file on its control channel.
+    pub fn remove(&mut self, role: Role) -> Option<Running> {
+        let at = self
+            .running
+            .iter()
+            .position(|running| running.role == role)?;
+        Some(self.running.swap_remove(at))
+    }
+
+    /// Connects a role with each of its neighbours that runs.
+    fn connect(&self, role: Role) {
+        for (one, other) in LINKS {
+            if role != one && role != other {
+                continue;
+            }
+            if let (Some(one), Some(other)) = (self.find(one), self.find(other)) {
+                // Either end may just be dying; its successor will be connected again.
+                drop(connect(one, other));
+            }
+        }
+    }
+
+    fn keep_log(&mut self, log: LogChannel) {
+        if self.logs.len() >= MAX_OLD_LOGS {
+            let is_old =
+                |log: &LogChannel| self.running.iter().all(|running| running.pid != log.pid);
+            if let Some(oldest) = self.logs.iter().position(is_old) {
+                self.logs.remove(oldest);
+            }
+        }
+        self.logs.push(log);
+    }
+}
+
+fn start<C>(confinement: Confinement, configuration: C) -> Start<C> {
+    Start {
+        confinement,
+        configuration,
+    }
+}
+
+fn connect(one: &Running, other: &Running) -> Result<(), ChannelError> {
+    let (ones, others) = Channel::pair()?;
+    introduce(one, other.role, ones)?;
+    introduce(other, one.role, others)
+}
+
+/// Hands `to` its end of the channel to `neighbour`.
+fn introduce(to: &Running, neighbour: Role, channel: Channel) -> Result<(), ChannelError> {
+    fn hand_over<M: Message>(
+        to: &Running,
+        message: M,
+        channel: &Channel,
+    ) -> Result<(), ChannelError> {
+        to.control.try_send(&message, &[channel.as_fd()])
+    }
+    match (to.role, neighbour) {
+        (Role::Auth, Role::Spawner) => hand_over(to, ToAuth::Spawner, &channel),
+        (Role::Auth, _) => hand_over(to, ToAuth::SessionSpawner, &channel),
+        (Role::SessionSpawner, Role::Auth) => hand_over(to, ToSessionSpawner::Auth, &channel),
+        (Role::SessionSpawner, _) => hand_over(to, ToSessionSpawner::Listener, &channel),
+        (Role::Listener, _) => hand_over(to, ToListener::SessionSpawner, &channel),
+        (Role::Spawner, _) => hand_over(to, ToSpawner::Auth, &channel),
+    }
+}
