@@ -1,0 +1,252 @@
+//! What auth asks a worker process, and what the worker answers.
+//!
+//! Both ends run the same code; the worker end has had a foreign password and foreign PAM modules in its memory, so its
+//! answers are bounded and decoded like any other message.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use confine::channel::Message;
+use messages::auth::Denial;
+use messages::{Account, Secret};
+use serde::{Deserialize, Serialize};
+
+/// Octets of a reason that goes to the log.
+const MAX_REASON_OCTETS: usize = 1024;
+
+/// One attempt to be decided.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Request {
+    /// The name as sent.
+    pub user: Vec<u8>,
+    /// What is to prove it.
+    pub credential: Credential,
+    /// The address the client connected to.
+    pub local: Option<IpAddr>,
+    /// The client's address.
+    pub peer: Option<IpAddr>,
+}
+
+/// What a client proves its name with.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Credential {
+    /// The password.
+    Password(Secret),
+    /// APOP's digest, and the timestamp that it has to be of.
+    Apop {
+        /// 32 hexadecimal digits as sent.
+        digest: Secret,
+        /// The greeting's, from the session spawner.
+        timestamp: String,
+    },
+}
+
+impl Message for Request {
+    /// An attempt (2 KiB) and a timestamp.
+    const MAX_OCTETS: usize = 4 * 1024;
+}
+
+/// A worker's decision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// The credentials are right.
+    Accepted {
+        /// Whose maildrop may be opened.
+        account: Account,
+        /// Who says so.
+        source: Source,
+    },
+    /// They are not, or it cannot be told.
+    Refused {
+        /// The name, only if there is such a user: people type passwords in place of names.
+        user: Option<String>,
+        /// Why.
+        refusal: Refusal,
+    },
+}
+
+impl Outcome {
+    /// A refusal of somebody no store knows.
+    pub fn unknown(refusal: Refusal) -> Self {
+        Self::Refused {
+            user: None,
+            refusal,
+        }
+    }
+
+    /// A refusal of a known user.
+    pub fn refused(user: &str, refusal: Refusal) -> Self {
+        Self::Refused {
+            user: Some(user.to_owned()),
+            refusal,
+        }
+    }
+}
+
+impl Message for Outcome {
+    /// As `messages::spawner::StartMaildrop`, which carries the account on.
+    const MAX_OCTETS: usize = 16 * 1024;
+}
+
+/// Which store decided; for the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Source {
+    /// PAM.
+    Pam,
+    /// passwd and shadow.
+    Shadow,
+    /// The users file.
+    UsersFile,
+    /// The file of APOP secrets.
+    Apop,
+    /// popa3d's virtual domains.
+    AddressDomain,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Source::Pam => "pam",
+            Source::Shadow => "shadow",
+            Source::UsersFile => "users-file",
+            Source::Apop => "apop",
+            Source::AddressDomain => "address-domain",
+        })
+    }
+}
+
+/// Why an attempt failed; for the log. The client is told [`Refusal::denial`] and no more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Refusal {
+    /// No store has this user.
+    UnknownUser,
+    /// Wrong password or digest.
+    WrongPassword,
+    /// A name, password or digest that nobody can have; the empty password too.
+    Malformed,
+    /// The account has no password that would be right.
+    Locked,
+    /// The account or its password has expired, or PAM does not allow it here.
+    Expired,
+    /// Uid or gid 0, or none at all.
+    Root,
+    /// Not the one account that this server can serve.
+    NotServed,
+    /// A user with an APOP secret sent a password (RFC 1939 section 13).
+    ApopOnly,
+    /// What the store has on this user makes no sense. Told to nobody who has not given the right password.
+    BadRecord(String),
+    /// A right password for a record that makes no sense.
+    Unusable(String),
+    /// A store cannot be asked now.
+    Unavailable(String),
+    /// A store cannot be asked until somebody has repaired it.
+    Broken(String),
+}
+
+impl Refusal {
+    /// What the client may know. Everything that depends on the user is one and the same, until the password was right.
+    pub fn denial(&self) -> Denial {
+        match self {
+            Refusal::UnknownUser
+            | Refusal::WrongPassword
+            | Refusal::Malformed
+            | Refusal::Locked
+            | Refusal::Expired
+            | Refusal::Root
+            | Refusal::NotServed
+            | Refusal::ApopOnly
+            | Refusal::BadRecord(_) => Denial::Credentials,
+            Refusal::Unavailable(_) => Denial::Temporary,
+            Refusal::Unusable(_) | Refusal::Broken(_) => Denial::Permanent,
+        }
+    }
+
+    /// Whether somebody has to look, rather than only a client be told.
+    pub fn is_fault(&self) -> bool {
+        matches!(
+            self,
+            Refusal::BadRecord(_)
+                | Refusal::Unusable(_)
+                | Refusal::Unavailable(_)
+                | Refusal::Broken(_)
+        )
+    }
+
+    /// [`Refusal::Broken`], with the text bounded.
+    pub fn broken(reason: impl fmt::Display) -> Self {
+        Self::Broken(bounded(reason))
+    }
+
+    /// [`Refusal::Unavailable`], with the text bounded.
+    pub fn unavailable(reason: impl fmt::Display) -> Self {
+        Self::Unavailable(bounded(reason))
+    }
+
+    /// [`Refusal::BadRecord`], with the text bounded.
+    pub fn bad_record(reason: impl fmt::Display) -> Self {
+        Self::BadRecord(bounded(reason))
+    }
+
+    /// [`Refusal::Unusable`], with the text bounded.
+    pub fn unusable(reason: impl fmt::Display) -> Self {
+        Self::Unusable(bounded(reason))
+    }
+}
+
+fn bounded(reason: impl fmt::Display) -> String {
+    let mut reason = reason.to_string();
+    while reason.len() > MAX_REASON_OCTETS {
+        reason.pop();
+    }
+    reason
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Refusal::UnknownUser => "unknown user",
+            Refusal::WrongPassword => "wrong password",
+            Refusal::Malformed => "malformed or empty",
+            Refusal::Locked => "account locked",
+            Refusal::Expired => "account or password expired, or not allowed",
+            Refusal::Root => "root or without a user and group of its own",
+            Refusal::NotServed => "not the account that this server runs as",
+            Refusal::ApopOnly => "password sent by a user of APOP",
+            Refusal::BadRecord(reason)
+            | Refusal::Unusable(reason)
+            | Refusal::Unavailable(reason)
+            | Refusal::Broken(reason) => reason,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_depends_on_the_user_looks_the_same_to_the_client() {
+        for refusal in [
+            Refusal::UnknownUser,
+            Refusal::WrongPassword,
+            Refusal::Malformed,
+            Refusal::Locked,
+            Refusal::Expired,
+            Refusal::Root,
+            Refusal::NotServed,
+            Refusal::ApopOnly,
+            Refusal::bad_record("line 3"),
+        ] {
+            assert_eq!(refusal.denial(), Denial::Credentials, "{refusal}");
+        }
+    }
+
+    #[test]
+    fn a_reason_is_bounded() {
+        let Refusal::Broken(reason) = Refusal::broken("é".repeat(5000)) else {
+            unreachable!()
+        };
+        assert_eq!(reason.len(), MAX_REASON_OCTETS);
+    }
+}
