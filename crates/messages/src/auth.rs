@@ -71,7 +71,7 @@ pub enum ToAuth {
     /// The channel to a (re)started spawner comes along.
     Spawner,
     /// The configuration was read anew.
-    Reload(AuthConfig),
+    Reload(Box<AuthConfig>),
 }
 
 impl Message for ToAuth {

@@ -161,7 +161,9 @@ impl Roles {
                 Role::SessionSpawner => {
                     control.try_send(&ToSessionSpawner::Reload(configuration.session()), &[])
                 }
-                Role::Auth => control.try_send(&ToAuth::Reload(configuration.auth()), &[]),
+                Role::Auth => {
+                    control.try_send(&ToAuth::Reload(Box::new(configuration.auth())), &[])
+                }
                 Role::Spawner => control.try_send(&ToSpawner::Reload(configuration.spawner()), &[]),
             });
         }

@@ -1,0 +1,117 @@
+//! The connections that count: those waiting for their client's first octets, and those handed on.
+
+use std::collections::VecDeque;
+use std::io::PipeReader;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::time::Instant;
+
+use messages::session::SessionId;
+
+use crate::slots::{Key, Slots};
+use crate::source::Counted;
+
+/// A client that has not spoken yet, or whose connection is about to be handed on.
+#[derive(Debug)]
+pub struct Silent {
+    /// The client.
+    pub socket: OwnedFd,
+    /// Names the connection in logs.
+    pub id: SessionId,
+    /// The client's address.
+    pub peer: Option<SocketAddr>,
+    /// It begins with TLS.
+    pub implicit_tls: bool,
+    /// APOP's timestamp in the greeting.
+    pub timestamp: Option<String>,
+    /// It must have logged in by then.
+    pub deadline: Instant,
+}
+
+/// Entries of the queue of deadlines that may mean nothing any more, besides as many as there are connections.
+const MAX_STALE: usize = 1024;
+
+/// Where a connection is.
+#[derive(Debug)]
+pub enum State {
+    /// Here.
+    Silent(Silent),
+    /// With a session, then a maildrop process; the lease tells when it has ended.
+    HandedOn {
+        /// Never read: it turns readable at its end.
+        _lease: PipeReader,
+    },
+}
+
+/// One connection.
+#[derive(Debug)]
+pub struct Connection {
+    /// Where it is.
+    pub state: State,
+    /// Its count by source; exempt networks have none.
+    pub counted: Option<Counted>,
+}
+
+/// All connections.
+#[derive(Debug, Default)]
+pub struct Connections {
+    /// By the number that epoll carries.
+    pub slots: Slots<Connection>,
+    /// Silent ones in the order of their deadlines; entries outlive their connections.
+    deadlines: VecDeque<(Instant, Key)>,
+    /// Those that have spoken while the session spawner could not take them.
+    pub waiting: VecDeque<Key>,
+}
+
+impl Connections {
+    /// Adds one.
+    pub fn insert(&mut self, silent: Silent, counted: Option<Counted>) -> Key {
+        let deadline = silent.deadline;
+        let key = self.slots.insert(Connection {
+            state: State::Silent(silent),
+            counted,
+        });
+        if self.deadlines.len() > self.slots.len().saturating_mul(2).saturating_add(MAX_STALE) {
+            let slots = &mut self.slots;
+            self.deadlines.retain(|&(_, key)| is_silent(slots, key));
+        }
+        self.deadlines.push_back((deadline, key));
+        key
+    }
+
+    /// The next deadline of a silent connection.
+    pub fn next_deadline(&mut self) -> Option<Instant> {
+        self.forget_handed_on();
+        self.deadlines.front().map(|&(deadline, _)| deadline)
+    }
+
+    /// One whose time is over.
+    pub fn overdue(&mut self, now: Instant) -> Option<Key> {
+        self.forget_handed_on();
+        let &(deadline, key) = self.deadlines.front()?;
+        (deadline <= now).then(|| {
+            self.deadlines.pop_front();
+            key
+        })
+    }
+
+    /// Entries at the front that mean nothing any more.
+    fn forget_handed_on(&mut self) {
+        while let Some(&(_, key)) = self.deadlines.front() {
+            if is_silent(&mut self.slots, key) {
+                return;
+            }
+            self.deadlines.pop_front();
+        }
+    }
+}
+
+fn is_silent(slots: &mut Slots<Connection>, key: Key) -> bool {
+    matches!(
+        slots.find(key),
+        Some(Connection {
+            state: State::Silent(_),
+            ..
+        })
+    )
+}
