@@ -2,4 +2,5 @@
 
 mod clients;
 mod dialogue;
+mod differential;
 mod inetd_servers;
