@@ -1,0 +1,379 @@
+//! The session spawner: forks a session for each connection the listener hands it, and introduces it to auth.
+//!
+//! It keeps the lease of each session's connection until the session has ended, so that the listener counts it until then.
+
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use confine::Descriptors;
+use confine::channel::{Channel, Received};
+use confine::process::{self, Fork, Pid};
+use confine::sandbox::{Limits, Sandbox};
+use confine::seccomp::Program;
+use confine::signals::{Signal, SignalFd};
+use confine::socket;
+use messages::auth::NewSession;
+use messages::log::{Logger, Record};
+use messages::role::{Report, Start};
+use messages::session::{Connection, SessionConfig, ToSessionSpawner};
+use rustix::event::{PollFd, PollFlags, poll};
+
+use crate::client::Client;
+use crate::session;
+use crate::syscalls;
+
+/// Sessions at a time. The listener's limit is lower; this one bounds the table whatever the listener does.
+const MAX_SESSIONS: usize = 1 << 17;
+
+/// Descriptors: channels, and a lease for each session.
+const MAX_OPEN_FILES: u64 = 1 << 17;
+
+/// A session's descriptors: three standard ones, the client's two, auth, log, and one in reserve.
+const SESSION_OPEN_FILES: u64 = 64;
+
+/// Connections taken from the listener before ended children are looked at.
+const MAX_TAKEN_IN_A_ROW: usize = 64;
+
+/// Auth takes a new session within this time, or the connection is refused.
+const AUTH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The last word to a client for whom there is no session.
+const NO_SESSION: &[u8] = b"-ERR [SYS/TEMP] Service not available, try again later\r\n";
+
+/// Runs the role on its control channel until the master closes it.
+pub fn run(control: Channel) -> ExitCode {
+    match serve(&control) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            // If the master has gone, nobody wants to know.
+            drop(control.send(&Report::Failed { reason }, &[]));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(control: &Channel) -> Result<(), String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let (start, mut descriptors) = match control.receive::<Start<SessionConfig>>() {
+        Ok(Received::Message(start, descriptors)) => (start, descriptors),
+        Ok(Received::Closed) => return Ok(()),
+        Err(error) => return Err(text(&error)),
+    };
+    let log = descriptors.next().ok_or("no log channel")?;
+    let logger = Logger::new(Channel::from_fd(log).map_err(|error| text(&error))?);
+    let own = syscalls::spawner()
+        .compile()
+        .map_err(|error| text(&error))?;
+    let sessions = syscalls::session()
+        .compile()
+        .map_err(|error| text(&error))?;
+    let signals = SignalFd::new(&[Signal::CHILD]).map_err(|error| text(&error))?;
+
+    let root = start
+        .confinement
+        .chroot
+        .map(|root| CString::new(root.into_os_string().into_vec()))
+        .transpose()
+        .map_err(|error| text(&error))?;
+    let mut sandbox = Sandbox::new(&own)
+        .required(start.confinement.required)
+        .limits(Limits {
+            open_files: Some(MAX_OPEN_FILES),
+            file_octets: Some(0),
+            ..Limits::default()
+        });
+    if let Some(identity) = &start.confinement.identity {
+        sandbox = sandbox.identity(identity);
+    }
+    if let Some(root) = &root {
+        sandbox = sandbox.root(root);
+    }
+    let (_confined, report) = sandbox.enter().map_err(|error| text(&error))?;
+    let missing = report.missing.iter().map(|&what| what.to_owned()).collect();
+    control
+        .send(&Report::Ready { missing }, &[])
+        .map_err(|error| text(&error))?;
+    Spawner {
+        control,
+        logger,
+        configuration: start.configuration,
+        program: sessions,
+        signals,
+        listener: None,
+        auth: None,
+        leases: HashMap::new(),
+    }
+    .run()
+    .map_err(|error| text(&error))
+}
+
+struct Spawner<'a> {
+    control: &'a Channel,
+    logger: Logger,
+    configuration: SessionConfig,
+    program: Program,
+    signals: SignalFd,
+    listener: Option<Channel>,
+    auth: Option<Channel>,
+    leases: HashMap<Pid, OwnedFd>,
+}
+
+/// A connection with its descriptors sorted out.
+struct Arrival {
+    connection: Connection,
+    client: Client,
+    lease: OwnedFd,
+}
+
+impl Spawner<'_> {
+    fn run(&mut self) -> io::Result<()> {
+        loop {
+            let ready = self.wait()?;
+            if ready.signals {
+                self.bury();
+            }
+            if ready.control && !self.obey()? {
+                return Ok(());
+            }
+            if ready.listener {
+                self.take_connections();
+            }
+        }
+    }
+
+    fn wait(&self) -> io::Result<Ready> {
+        let mut polled = vec![
+            PollFd::new(&self.signals, PollFlags::IN),
+            PollFd::new(self.control, PollFlags::IN),
+        ];
+        polled.extend(
+            self.listener
+                .as_ref()
+                .map(|listener| PollFd::new(listener, PollFlags::IN)),
+        );
+        match poll(&mut polled, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let ready = |at: usize| {
+            polled
+                .get(at)
+                .is_some_and(|polled| !polled.revents().is_empty())
+        };
+        Ok(Ready {
+            signals: ready(0),
+            control: ready(1),
+            listener: ready(2),
+        })
+    }
+
+    /// Takes one order of the master; false: it has gone, or wants us gone.
+    fn obey(&mut self) -> io::Result<bool> {
+        match self.control.try_receive::<ToSessionSpawner>() {
+            Ok(Some(Received::Message(message, descriptors))) => {
+                self.follow(message, descriptors)?;
+                Ok(true)
+            }
+            Ok(Some(Received::Closed)) => Ok(false),
+            Ok(None) => Ok(true),
+            Err(error) => Err(io::Error::other(error)),
+        }
+    }
+
+    fn follow(
+        &mut self,
+        message: ToSessionSpawner,
+        mut descriptors: Descriptors,
+    ) -> io::Result<()> {
+        let mut channel = || {
+            let descriptor = descriptors.next().ok_or(io::ErrorKind::InvalidData)?;
+            Channel::from_fd(descriptor).map_err(io::Error::other)
+        };
+        match message {
+            ToSessionSpawner::Listener => self.listener = Some(channel()?),
+            ToSessionSpawner::Auth => {
+                let auth = channel()?;
+                socket::set_timeouts(auth.as_fd(), Some(AUTH_TIMEOUT))?;
+                self.auth = Some(auth);
+            }
+            ToSessionSpawner::Reload(configuration) => self.configuration = configuration,
+            ToSessionSpawner::Only(connection) => {
+                if let Some(arrival) = Arrival::new(connection, descriptors) {
+                    self.become_session(arrival);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take_connections(&mut self) {
+        for _ in 0..MAX_TAKEN_IN_A_ROW {
+            let Some(listener) = &self.listener else {
+                return;
+            };
+            match listener.try_receive::<Connection>() {
+                Ok(None) => return,
+                Ok(Some(Received::Message(connection, descriptors))) => {
+                    if let Some(arrival) = Arrival::new(connection, descriptors) {
+                        self.start_session(arrival);
+                    }
+                }
+                Ok(Some(Received::Closed)) => self.listener = None,
+                Err(error) => {
+                    self.logger
+                        .log(&Record::error("listener channel closed").with("reason", error));
+                    self.listener = None;
+                }
+            }
+        }
+    }
+
+    /// Forks a session, and remembers the lease until it ends.
+    fn start_session(&mut self, arrival: Arrival) {
+        if self.leases.len() >= MAX_SESSIONS {
+            return arrival.refuse();
+        }
+        let auth = match self.introduce(&arrival) {
+            Ok(auth) => auth,
+            Err(error) => return self.fail(&arrival, &error),
+        };
+        match process::fork() {
+            Ok(Fork::Parent(pid)) => {
+                self.leases.insert(pid, arrival.lease);
+            }
+            Ok(Fork::Child) => {
+                let kept: Vec<BorrowedFd<'_>> = arrival
+                    .client
+                    .descriptors()
+                    .chain([auth.as_fd(), self.logger.channel().as_fd()])
+                    .collect();
+                let code = match process::close_all_except(&kept) {
+                    Ok(()) => self.serve(&arrival, &auth),
+                    Err(_) => 1,
+                };
+                process::exit(code)
+            }
+            Err(error) => self.fail(&arrival, &error.to_string()),
+        }
+    }
+
+    /// The only connection there will be: no fork is needed, and this process ends with it.
+    fn become_session(&self, arrival: Arrival) {
+        match self.introduce(&arrival) {
+            Ok(auth) => process::exit(self.serve(&arrival, &auth)),
+            Err(error) => self.fail(&arrival, &error),
+        }
+    }
+
+    /// The session's process: confines itself further, then serves.
+    fn serve(&self, arrival: &Arrival, auth: &Channel) -> i32 {
+        drop(process::set_name(c"popa3d: session"));
+        let confined = Sandbox::new(&self.program)
+            .landlock_inherited()
+            .limits(Limits {
+                open_files: Some(SESSION_OPEN_FILES),
+                processes: Some(0),
+                file_octets: Some(0),
+                memory_octets: None,
+            })
+            .enter();
+        match confined {
+            Ok((confined, _)) => {
+                session::serve(
+                    confined,
+                    &arrival.client,
+                    auth,
+                    &arrival.connection,
+                    &self.configuration,
+                );
+                0
+            }
+            Err(error) => {
+                self.logger.log(
+                    &Record::error("session not confined")
+                        .with("session", arrival.connection.id)
+                        .with("reason", error),
+                );
+                1
+            }
+        }
+    }
+
+    /// Makes the session's channel and hands auth its end, with what is known of the client and a copy of the lease.
+    fn introduce(&self, arrival: &Arrival) -> Result<Channel, String> {
+        let auth = self.auth.as_ref().ok_or("auth is not there")?;
+        let (ours, theirs) = Channel::pair().map_err(|error| error.to_string())?;
+        let connection = &arrival.connection;
+        let message = NewSession {
+            id: connection.id,
+            peer: connection.peer,
+            local: connection.local,
+            apop_timestamp: connection.apop_timestamp.clone(),
+        };
+        auth.send(&message, &[theirs.as_fd(), arrival.lease.as_fd()])
+            .map_err(|error| format!("auth: {error}"))?;
+        Ok(ours)
+    }
+
+    fn fail(&self, arrival: &Arrival, reason: &str) {
+        self.logger.log(
+            &Record::error("no session")
+                .with("session", arrival.connection.id)
+                .with("reason", reason),
+        );
+        arrival.refuse();
+    }
+
+    /// Lets go of the leases of sessions that have ended.
+    fn bury(&mut self) {
+        while self.signals.read().is_some() {}
+        while let Some((pid, status)) = process::wait_any() {
+            self.leases.remove(&pid);
+            if !status.success() {
+                self.logger.log(
+                    &Record::error("session died")
+                        .with("pid", pid.as_raw_pid())
+                        .with("status", status),
+                );
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Ready {
+    signals: bool,
+    control: bool,
+    listener: bool,
+}
+
+impl Arrival {
+    /// The lease is the last descriptor, behind the client's.
+    fn new(connection: Connection, mut descriptors: Descriptors) -> Option<Self> {
+        let deadline = Instant::now().checked_add(connection.time_left)?;
+        let input = descriptors.next()?;
+        let output = if connection.separate_output {
+            Some(descriptors.next()?)
+        } else {
+            None
+        };
+        let lease = descriptors.next()?;
+        Some(Self {
+            client: Client::new(input, output, deadline),
+            connection,
+            lease,
+        })
+    }
+
+    fn refuse(&self) {
+        if !self.connection.implicit_tls {
+            // A client that has gone does not miss it.
+            let _ = self.client.send(&mut NO_SESSION.to_vec());
+        }
+    }
+}
