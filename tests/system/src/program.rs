@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 /// Where Debian's package puts the original.
-const ORIGINAL: &str = "/usr/sbin/popa3d";
+const ORIGINAL: &str = "usr/sbin/popa3d";
 
 /// A popa3d to be run.
 #[derive(Clone, Debug)]
@@ -37,24 +37,37 @@ impl Program {
         }
     }
 
-    /// Debian's popa3d, if it is installed.
+    /// Debian's popa3d, if it is there.
     pub fn original() -> Option<Program> {
-        let path = PathBuf::from(ORIGINAL);
-        path.exists().then_some(Program {
+        let path = debian(ORIGINAL)?;
+        Some(Program {
             path,
             is_original: true,
         })
     }
 }
 
-/// Builds the server as the tests themselves were built: `cargo test` alone does not build another package's program.
-fn build() -> PathBuf {
+/// A file of a Debian package that is installed, or that `tests/run` has taken apart below the target directory.
+pub fn debian(path: &str) -> Option<PathBuf> {
+    let apart = profile().with_file_name("debian");
+    [Path::new("/"), &apart]
+        .map(|root| root.join(path))
+        .into_iter()
+        .find(|path| path.exists())
+}
+
+/// The directory of this build: `target/debug` or `target/release`.
+fn profile() -> PathBuf {
     let this = std::env::current_exe().expect("the path of this program");
-    let profile = this
-        .ancestors()
+    this.ancestors()
         .nth(2)
         .expect("a profile directory")
-        .to_owned();
+        .to_owned()
+}
+
+/// Builds the server as the tests themselves were built: `cargo test` alone does not build another package's program.
+fn build() -> PathBuf {
+    let profile = profile();
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--quiet", "--package", "popa3d"]);
     if profile.file_name().is_some_and(|name| name == "release") {

@@ -4,7 +4,7 @@ use crate::clients;
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use system_tests::site::{Setup, Site};
-use system_tests::{machine, poll, run};
+use system_tests::{poll, program, run};
 
 /// A super-server, ended with the test.
 struct SuperServer(Child);
@@ -37,24 +37,10 @@ fn serves_every_client(site: &Site, port: u16) {
     }
 }
 
-fn is_there(program: &str, package: &str) -> bool {
-    let there = run::is_installed(program);
-    if !there {
-        assert!(
-            !machine::is_possible(),
-            "{program} is missing: apt-get install {package}"
-        );
-        run::skipped(&format!("needs Debian's {package}"));
-    }
-    there
-}
-
 #[test]
 fn every_client_is_served_through_openbsd_inetd() {
     Setup::new().as_root(|site| {
-        if !is_there("inetd", "openbsd-inetd") {
-            return;
-        }
+        let inetd = program::debian("usr/sbin/inetd").expect("inetd: run tests/run once");
         std::fs::write("/etc/services", "pop3 110/tcp\n").expect("/etc/services");
         let command = site.command();
         let mut line = format!(
@@ -65,7 +51,7 @@ fn every_client_is_served_through_openbsd_inetd() {
             line += &format!(" {}", argument.display());
         }
         std::fs::write("/etc/inetd.conf", line + "\n").expect("/etc/inetd.conf");
-        let mut inetd = Command::new("/usr/sbin/inetd");
+        let mut inetd = Command::new(inetd);
         inetd
             .args(["-d", "/etc/inetd.conf"])
             .stderr(Stdio::null())
@@ -78,9 +64,10 @@ fn every_client_is_served_through_openbsd_inetd() {
 #[test]
 fn every_client_is_served_through_socat() {
     Setup::new().as_root(|site| {
-        if !is_there("socat", "socat") {
-            return;
-        }
+        assert!(
+            run::is_installed("socat"),
+            "socat is missing: apt-get install socat"
+        );
         let words: Vec<_> = std::iter::once(site.program.path.as_os_str())
             .chain(site.command().get_args())
             .map(|word| word.display().to_string())
