@@ -20,9 +20,12 @@ pub struct Message {
 }
 
 impl Message {
-    /// A message stored with LF line ends.
+    /// A message that is stored as it is; a missing last line end is supplied, as delivery agents do.
     pub fn new(name: &'static str, stored: impl Into<Vec<u8>>) -> Message {
-        let stored = stored.into();
+        let mut stored = stored.into();
+        if !stored.ends_with(b"\n") {
+            stored.push(b'\n');
+        }
         let sent = as_sent(&stored);
         Message { name, stored, sent }
     }
@@ -68,6 +71,10 @@ pub fn nasty() -> Vec<Message> {
         with("long-line", &long),
         Message::new("header-only", head("header-only")),
         Message::new("no-header", "\nonly a body\n"),
+        Message::new(
+            "stored-with-crlf",
+            "Message-ID: <crlf@example.org>\r\n\r\nline\r\n.dot\r\n\r\n",
+        ),
     ]
 }
 
@@ -106,19 +113,17 @@ pub fn mbox(messages: &[Message]) -> Vec<u8> {
     for message in messages {
         mbox.extend_from_slice(b"From sender@example.org Mon Jan  1 00:00:00 2024\n");
         mbox.extend_from_slice(&message.stored);
-        if !message.stored.ends_with(b"\n") {
-            mbox.push(b'\n');
-        }
         mbox.push(b'\n');
     }
     mbox
 }
 
-/// Lines ended by CRLF, the last one too (RFC 1939 section 3).
+/// Lines ended by CRLF, the last one too, and however they are stored (RFC 1939 section 3); any other CR is data.
 fn as_sent(stored: &[u8]) -> Vec<u8> {
     let mut sent = Vec::with_capacity(stored.len() + stored.len() / 16);
     for line in stored.split_inclusive(|octet| *octet == b'\n') {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
         sent.extend_from_slice(line);
         sent.extend_from_slice(b"\r\n");
     }
