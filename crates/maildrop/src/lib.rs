@@ -1,1 +1,65 @@
-//! Placeholder.
+//! Maildrops: mbox and Maildir behind the one trait [`Maildrop`].
+//!
+//! Runs in the maildrop process alone, single-threaded and under the uid of the mailbox owner. What it trusts: the
+//! location template of the configuration and the account that auth vouched for. What it does not: mail, file names,
+//! anything the user or a delivery agent may have put where the maildrop should be.
+//!
+//! A session's maildrop is made in two steps, because confinement comes between them:
+//!
+//! ```text
+//! Location::parse ─ expand ─▶ Expanded ─ open ─▶ Opened ──confine──▶ lock_and_scan ─▶ Box<dyn Maildrop>
+//!   [location]                          [open]                                         [maildrop]
+//! ```
+//!
+//! [`open()`] opens descriptors by path and reads no mail; [`Opened::descriptors`] says what the confiner has to leave
+//! usable; [`Opened::lock_and_scan`] and all that follows use those descriptors only.
+//!
+//! Where is …?
+//!
+//! | what | where |
+//! |---|---|
+//! | a name from the account made part of a path | `location.rs` |
+//! | a link, fifo or other people's file refused | `open.rs` |
+//! | the mailbox locked | `lock.rs`, `dotlock.rs` |
+//! | octets counted as they go over the wire | `wire.rs` |
+//! | an mbox cut into messages | `mbox/scan.rs` |
+//! | a popa3d unique-id computed | `mbox/digest.rs` |
+//! | mail removed | `mbox/update.rs`, `maildir/update.rs` |
+//!
+//! Three parts are still to come, and have their place: the journal of a crash-safe UPDATE takes over in
+//! `mbox/update.rs` where the plan is carried out; an index (only ever a cache) fills `mbox::table::Table` and the sizes
+//! of `maildir::listing::Listing` instead of a scan; a map of unique-ids carried over from another server wraps a
+//! `Box<dyn Maildrop>` and answers [`Maildrop::unique_id`] itself.
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+mod dotlock;
+mod empty;
+mod error;
+pub mod location;
+mod lock;
+mod maildir;
+mod maildrop;
+mod mbox;
+mod open;
+mod stamp;
+mod unique_id;
+mod wire;
+
+#[cfg(test)]
+mod testing;
+
+pub use error::{CheckError, Class, OpenError, Problem, UpdateError};
+pub use location::{Account, Expanded, Location, LocationError};
+pub use lock::FileLock;
+pub use maildrop::{Limits, MAX_MESSAGES, MAX_OCTETS, Maildrop, UpdateSummary};
+pub use open::{Access, Descriptor, OpenOptions, Opened, open};
+pub use unique_id::UniqueId;

@@ -1,0 +1,207 @@
+//! The two directories of a Maildir, by descriptor: listed, their files opened and removed.
+
+use std::fs::File;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, SeekFrom, Stat};
+use rustix::fs::{fstat, fsync, openat, seek, statat, unlinkat};
+use rustix::io::Errno;
+
+use super::name::{Arena, Folder, Name};
+
+/// Octets of directory entries taken from the kernel at once.
+const LISTING_BLOCK: usize = 32 * 1024;
+
+/// How often the directories are listed again in one scan, one UPDATE, to find renamed messages. Each listing finds all
+/// that were renamed before it; the bound keeps a program that renames without end from holding us up.
+const MAX_LISTINGS: u32 = 16;
+
+/// The directories `new` and `cur`.
+#[derive(Debug)]
+pub(crate) struct Folders {
+    new: OwnedFd,
+    cur: OwnedFd,
+}
+
+/// What tells that a file is still the message that was counted, whatever it is called now.
+///
+/// Not the inode: some file systems number their files afresh at will.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Facts {
+    /// Octets stored.
+    pub(super) size: u64,
+    /// Time of the last change in nanoseconds since 1970.
+    modified: i64,
+}
+
+/// What lies at a name.
+#[derive(Debug)]
+pub(super) enum Found<T> {
+    Message(T, Facts),
+    /// A directory, a link, a fifo, or what the user may not read.
+    NoMail,
+}
+
+impl<T> Found<T> {
+    fn new(content: T, stat: &Stat) -> Self {
+        match Facts::of(stat) {
+            Some(facts) => Found::Message(content, facts),
+            None => Found::NoMail,
+        }
+    }
+}
+
+impl Folders {
+    pub(crate) fn new(new: OwnedFd, cur: OwnedFd) -> Self {
+        Folders { new, cur }
+    }
+
+    pub(crate) fn descriptors(&self) -> [BorrowedFd<'_>; 2] {
+        [self.new.as_fd(), self.cur.as_fd()]
+    }
+
+    /// Lists both directories, at most `limit` names; one more tells that there are more.
+    ///
+    /// `new` first: a message on its way to `cur` meanwhile is listed twice, not never.
+    pub(super) fn list(&self, limit: u32) -> io::Result<(Arena, Vec<Name>)> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let mut arena = Arena::default();
+        let mut names = Vec::new();
+        let mut buffer = vec![MaybeUninit::uninit(); LISTING_BLOCK];
+        for folder in [Folder::New, Folder::Cur] {
+            seek(self.fd(folder), SeekFrom::Start(0))?;
+            let mut directory = RawDir::new(self.fd(folder), &mut buffer);
+            while let Some(entry) = directory.next() {
+                let entry = entry?;
+                let name = entry.file_name().to_bytes();
+                // Hidden files are no mail, nor is what a file system has no right to call a name.
+                if name.starts_with(b".") || name.contains(&b'/') {
+                    continue;
+                }
+                names.extend(arena.store(folder, name));
+                if names.len() > limit {
+                    return Ok((arena, names));
+                }
+            }
+        }
+        Ok((arena, names))
+    }
+
+    /// Opens a message for reading; `None` if nothing lies there.
+    pub(super) fn open_message(
+        &self,
+        folder: Folder,
+        name: &[u8],
+    ) -> io::Result<Option<Found<(File, Stat)>>> {
+        let flags =
+            OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        match openat(self.fd(folder), name, flags, Mode::empty()) {
+            Ok(file) => {
+                let stat = fstat(&file)?;
+                Ok(Some(Found::new((File::from(file), stat), &stat)))
+            }
+            Err(Errno::NOENT) => Ok(None),
+            Err(Errno::LOOP | Errno::ACCESS | Errno::PERM | Errno::NXIO | Errno::NODEV) => {
+                Ok(Some(Found::NoMail))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Looks at a message without opening it; `None` if nothing lies there.
+    pub(super) fn look(&self, folder: Folder, name: &[u8]) -> io::Result<Option<Found<()>>> {
+        match statat(self.fd(folder), name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(Found::new((), &stat))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Removes a message; `false` if it is not there.
+    pub(super) fn unlink(&self, folder: Folder, name: &[u8]) -> io::Result<bool> {
+        match unlinkat(self.fd(folder), name, AtFlags::empty()) {
+            Ok(()) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Makes removals durable.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        fsync(&self.cur)?;
+        fsync(&self.new)?;
+        Ok(())
+    }
+
+    fn fd(&self, folder: Folder) -> BorrowedFd<'_> {
+        match folder {
+            Folder::New => self.new.as_fd(),
+            Folder::Cur => self.cur.as_fd(),
+        }
+    }
+}
+
+impl Facts {
+    /// `None` for what is no regular file.
+    #[allow(clippy::unnecessary_cast)] // The fields' types differ between architectures.
+    fn of(stat: &Stat) -> Option<Self> {
+        let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        regular.then(|| Facts {
+            size: u64::try_from(stat.st_size).unwrap_or(0),
+            modified: (stat.st_mtime as i64)
+                .saturating_mul(1_000_000_000)
+                .saturating_add(i64::try_from(stat.st_mtime_nsec).unwrap_or(0)),
+        })
+    }
+}
+
+/// Finds messages again that were renamed since they were listed.
+pub(super) struct Finder<'a> {
+    folders: &'a Folders,
+    /// A later listing, sorted by base.
+    listing: Option<(Arena, Vec<Name>)>,
+    listings_left: u32,
+}
+
+impl<'a> Finder<'a> {
+    pub(super) fn new(folders: &'a Folders) -> Self {
+        Finder {
+            folders,
+            listing: None,
+            listings_left: MAX_LISTINGS,
+        }
+    }
+
+    /// Tries each name that `base` has now until `attempt` makes something of one; `None` if the message is gone.
+    pub(super) fn find<T>(
+        &mut self,
+        base: &[u8],
+        mut attempt: impl FnMut(Folder, &[u8]) -> io::Result<Option<T>>,
+    ) -> io::Result<Option<T>> {
+        let mut fresh = false;
+        loop {
+            if let Some((arena, names)) = &self.listing {
+                let before = names.partition_point(|&name| arena.base(name) < base);
+                let same = names
+                    .iter()
+                    .skip(before)
+                    .take_while(|&&name| arena.base(name) == base);
+                for &name in same {
+                    if let Some(found) = attempt(name.folder, arena.name(name))? {
+                        return Ok(Some(found));
+                    }
+                }
+            }
+            if fresh || self.listings_left == 0 {
+                return Ok(None);
+            }
+            self.listings_left = self.listings_left.saturating_sub(1);
+            let (arena, mut names) = self.folders.list(u32::MAX)?;
+            names.sort_unstable_by(|&one, &other| arena.base(one).cmp(arena.base(other)));
+            self.listing = Some((arena, names));
+            fresh = true;
+        }
+    }
+}

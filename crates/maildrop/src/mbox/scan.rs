@@ -1,0 +1,220 @@
+//! Cutting an mbox into messages, at the speed of memory and in constant space.
+//!
+//! A message begins at a line that begins with `From ` and is the first of the file or follows an empty line (LF alone, as
+//! in the original: delivery agents that quote `From ` take a line with a CR in it for text). So behind the first one,
+//! messages begin exactly where `LF LF "From "` is found, and nothing else has to be taken line by line.
+
+use std::fs::File;
+use std::io;
+use std::ops::ControlFlow;
+use std::os::unix::fs::FileExt;
+
+use memchr::memchr;
+use memchr::memmem::Finder;
+
+use super::digest::HeaderDigest;
+use super::table::Message;
+use crate::wire::WireCount;
+
+/// Octets read at once: within the second-level cache, so that what the kernel copied there is searched there.
+pub(crate) const BLOCK: usize = 256 * 1024;
+
+/// What a message begins with.
+pub(crate) const FROM: &[u8] = b"From ";
+
+/// Where one message ends and the next begins: a line's end, an empty line, and the beginning of the next line.
+const BORDER: &[u8] = b"\n\nFrom ";
+
+/// Of [`BORDER`], what belongs to the message before: the two LFs.
+const BORDER_BEFORE: usize = 2;
+
+/// Why a scan did not reach the end.
+#[derive(Debug)]
+pub(crate) enum ScanError {
+    /// The file does not begin with `From `.
+    NotMbox,
+    /// The file ends before the size it had.
+    CutShort,
+    /// It could not be read.
+    Io(io::Error),
+}
+
+/// Hands each message in the first `size` octets of `file` to `sink`, until that breaks.
+///
+/// `block` octets are read at once.
+pub(crate) fn scan(
+    file: &File,
+    size: u64,
+    block: usize,
+    mut sink: impl FnMut(Message) -> ControlFlow<()>,
+) -> Result<(), ScanError> {
+    if size == 0 {
+        return Ok(());
+    }
+    let border = Finder::new(BORDER);
+    let mut window = Window::new(file, size, block);
+    while window.octets().len() < FROM.len() && window.advance(0)? {}
+    if !window.octets().starts_with(FROM) {
+        return Err(ScanError::NotMbox);
+    }
+
+    let mut begin = 0; // of the message, in the window
+    loop {
+        // 1. Behind the From line.
+        let from = window.offset(begin);
+        let line_end = loop {
+            if let Some(length) = memchr(b'\n', window.from(begin)) {
+                break begin.saturating_add(length);
+            }
+            let all = window.octets().len();
+            begin = 0;
+            if !window.advance(all)? {
+                break 0; // at the end of the file: the message is empty
+            }
+        };
+        let mut message = Draft::new(from, window.offset(line_end.saturating_add(1)).min(size));
+
+        // 2. To the border. Its first LF may be the From line's.
+        let mut search = line_end;
+        let mut fed = line_end.saturating_add(1);
+        let found = loop {
+            if let Some(at) = border.find(window.from(search)) {
+                break Some(search.saturating_add(at).saturating_add(BORDER_BEFORE));
+            }
+            let keep = window
+                .octets()
+                .len()
+                .saturating_sub(BORDER.len().saturating_sub(1))
+                .max(search);
+            message.feed(window.between(fed, keep));
+            fed = fed.max(keep).saturating_sub(keep);
+            search = 0;
+            if !window.advance(keep)? {
+                break None;
+            }
+        };
+        match found {
+            Some(next) => {
+                message.feed(window.between(fed, next));
+                if sink(message.finish()).is_break() {
+                    return Ok(());
+                }
+                begin = next;
+            }
+            None => {
+                message.feed(window.from(fed));
+                let _ = sink(message.finish());
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// A message of which not all has been seen.
+struct Draft {
+    from: u64,
+    start: u64,
+    count: WireCount,
+    digest: HeaderDigest,
+}
+
+impl Draft {
+    fn new(from: u64, start: u64) -> Self {
+        Draft {
+            from,
+            start,
+            count: WireCount::default(),
+            digest: HeaderDigest::new(),
+        }
+    }
+
+    fn feed(&mut self, octets: &[u8]) {
+        self.count.feed(octets);
+        self.digest.feed(octets);
+    }
+
+    fn finish(mut self) -> Message {
+        self.count.drop_separating_line();
+        Message {
+            from: self.from,
+            start: self.start,
+            stored: self.count.stored(),
+            octets: self.count.on_wire(),
+            digest: self.digest.finish(),
+            copy: 1,
+        }
+    }
+}
+
+/// The part of the file in memory: what was kept of the last block, and the block read behind it.
+struct Window<'a> {
+    file: &'a File,
+    /// Octets of the file that are looked at.
+    size: u64,
+    /// Offset of the window's first octet.
+    offset: u64,
+    buffer: Vec<u8>,
+    filled: usize,
+    block: usize,
+}
+
+impl<'a> Window<'a> {
+    fn new(file: &'a File, size: u64, block: usize) -> Self {
+        Window {
+            file,
+            size,
+            offset: 0,
+            buffer: vec![0; block.saturating_add(BORDER.len())],
+            filled: 0,
+            block,
+        }
+    }
+
+    fn octets(&self) -> &[u8] {
+        self.between(0, self.filled)
+    }
+
+    fn from(&self, start: usize) -> &[u8] {
+        self.between(start, self.filled)
+    }
+
+    /// Empty if `start` is not before `end`.
+    fn between(&self, start: usize, end: usize) -> &[u8] {
+        self.buffer.get(start..end).unwrap_or_default()
+    }
+
+    fn offset(&self, at: usize) -> u64 {
+        self.offset.saturating_add(at as u64)
+    }
+
+    /// Moves what is from `keep` on (less than a border) to the front and reads a block behind it; `false` at the end of
+    /// the file, where the window holds what was kept.
+    fn advance(&mut self, keep: usize) -> Result<bool, ScanError> {
+        self.offset = self.offset(keep);
+        self.buffer.copy_within(keep..self.filled, 0);
+        self.filled = self.filled.saturating_sub(keep);
+        let position = self.offset(self.filled);
+        let left = usize::try_from(self.size.saturating_sub(position)).unwrap_or(usize::MAX);
+        if left == 0 {
+            return Ok(false);
+        }
+        let end = self.filled.saturating_add(self.block.min(left));
+        let room = self.buffer.get_mut(self.filled..end).unwrap_or_default();
+        let read = read_at(self.file, room, position).map_err(ScanError::Io)?;
+        if read == 0 {
+            return Err(ScanError::CutShort);
+        }
+        self.filled = self.filled.saturating_add(read);
+        Ok(true)
+    }
+}
+
+/// One read, repeated if a signal came in between.
+pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    loop {
+        match file.read_at(buffer, offset) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}

@@ -1,0 +1,584 @@
+use std::cell::RefCell;
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use md5::{Digest, Md5};
+use proptest::prelude::*;
+
+use super::*;
+use crate::FileLock;
+use crate::testing::{Flock, impatient, strings, wire};
+
+/// A message found by the slow and obvious parser.
+#[derive(Debug, PartialEq, Eq)]
+struct Plain {
+    from: usize,
+    message: Vec<u8>,
+    octets: u64,
+    id: String,
+}
+
+/// Reads an mbox line by line, as the description of the original does.
+fn reference(mbox: &[u8]) -> Option<Vec<Plain>> {
+    let mut found: Vec<(usize, Vec<&[u8]>)> = Vec::new();
+    let mut offset = 0;
+    let mut before: &[u8] = b"\n";
+    for line in mbox.split_inclusive(|&octet| octet == b'\n') {
+        if line.starts_with(b"From ") && before == b"\n" {
+            found.push((offset, Vec::new()));
+        } else {
+            found.last_mut()?.1.push(line);
+        }
+        offset += line.len();
+        before = line;
+    }
+    let plain = |(from, mut lines): (usize, Vec<&[u8]>)| {
+        let empty = |line: &&[u8]| matches!(*line, b"\n" | b"\r\n");
+        let header = lines
+            .iter()
+            .position(empty)
+            .map_or(lines.len(), |at| at + 1);
+        let id = reference_id(&lines);
+        if lines.len() > header && lines.last() == Some(&&b"\n"[..]) {
+            lines.pop();
+        }
+        let message = lines.concat();
+        let octets = wire(&message).len() as u64;
+        Plain {
+            from,
+            message,
+            octets,
+            id,
+        }
+    };
+    Some(found.into_iter().map(plain).collect())
+}
+
+fn reference_id(lines: &[&[u8]]) -> String {
+    let mut hashed = Vec::new();
+    let (mut received, mut choice) = (false, false);
+    for line in lines.iter().take_while(|line| **line != b"\n") {
+        let lower = line.to_ascii_lowercase();
+        if lower.starts_with(b"received:") {
+            choice = !received;
+            received = true;
+        } else if !line.starts_with(b" ") && !line.starts_with(b"\t") {
+            choice = lower.starts_with(b"delivered-to:")
+                || (lower.starts_with(b"x-delivery-id:") && line.starts_with(b"X"))
+                || (!received
+                    && (lower.starts_with(b"date:") || lower.starts_with(b"message-id:")));
+        }
+        if choice {
+            hashed.extend_from_slice(line);
+        }
+    }
+    let digest = Md5::digest(&hashed);
+    [3, 2, 1, 0, 7, 6, 5, 4]
+        .map(|at| format!("{:02x}", digest[at]))
+        .concat()
+}
+
+/// Runs the scanner over one file after another without making a file for each.
+struct Scratch(File);
+
+impl Scratch {
+    fn new() -> Self {
+        Scratch(tempfile::tempfile().unwrap())
+    }
+
+    fn scan(&self, mbox: &[u8], block: usize) -> Option<Vec<Plain>> {
+        self.0.set_len(0).unwrap();
+        self.0.write_all_at(mbox, 0).unwrap();
+        let mut messages = Vec::new();
+        let result = scan(&self.0, mbox.len() as u64, block, |message| {
+            messages.push(message);
+            ControlFlow::Continue(())
+        });
+        match result {
+            Ok(()) => {}
+            Err(ScanError::NotMbox) => return None,
+            Err(error) => panic!("{error:?}"),
+        }
+        let plain = |message: table::Message| {
+            let start = message.start as usize;
+            Plain {
+                from: message.from as usize,
+                message: mbox[start..start + message.stored as usize].to_vec(),
+                octets: message.octets,
+                id: message.unique_id().unwrap().to_string(),
+            }
+        };
+        Some(messages.into_iter().map(plain).collect())
+    }
+
+    fn agrees(&self, mbox: &[u8], blocks: &[usize]) {
+        let expected = reference(mbox);
+        for &block in blocks {
+            let found = self.scan(mbox, block);
+            assert_eq!(found, expected, "{} at {block}", mbox.escape_ascii());
+        }
+    }
+}
+
+#[test]
+fn the_scan_agrees_with_the_reference_on_all_short_files() {
+    let scratch = Scratch::new();
+    for text in strings(b"From \n\ra", 5) {
+        scratch.agrees(&text, &[BLOCK]);
+        scratch.agrees(&[b"From ", &*text].concat(), &[BLOCK]);
+    }
+}
+
+#[test]
+fn the_scan_agrees_with_the_reference_on_all_short_sequences_of_lines() {
+    // One letter stands for each piece, so that the sequences can be longer.
+    let pieces: [&[u8]; 6] = [b"\n", b"From ", b"\r\n", b"a", b"Date: 1\n", b" "];
+    let scratch = Scratch::new();
+    for sequence in strings(&[0, 1, 2, 3, 4, 5], 6) {
+        let text: Vec<&[u8]> = sequence.iter().map(|&at| pieces[usize::from(at)]).collect();
+        let mbox = [b"From x", &*text.concat()].concat();
+        scratch.agrees(&mbox, &[BLOCK]);
+    }
+}
+
+#[test]
+fn messages_are_found_wherever_blocks_end() {
+    let mbox = b"From a\nDate: 1\r\nReceived: 2\n\t3\n\nbody\r\n\n\nFrom b\n\nFrom c\n\n\n\nFrom d\n\nFrom \n\
+        X-Delivery-ID: 5\n\nFrom\n\nFro\n\nFrom e\r\n\r\n\nFrom f";
+    let blocks: Vec<usize> = (1..=mbox.len() + 1).collect();
+    let scratch = Scratch::new();
+    scratch.agrees(mbox, &blocks);
+    assert_eq!(scratch.scan(mbox, 1).unwrap().len(), 7);
+}
+
+/// What Debian 12's popa3d 1.0.3 served (octets and unique-ids) of these files; of those only that it accepts and that
+/// have no CR, whose meaning differs, and end in a line end. Obtained as those in `digest.rs`.
+#[test]
+fn messages_end_where_popa3d_ends_them() {
+    let none = "d98c1dd404b2008f";
+    let date = "e3ada8857fe9ebcf";
+    type Served<'a> = &'a [(u64, &'a str)];
+    let cases: [(&[u8], Served<'_>); 9] = [
+        (
+            b"From x\nS: a\n\n\nFrom y\nS: b\n\nbody\n\n",
+            &[(8, none), (14, none)],
+        ),
+        (
+            b"From x\nS: a\n\nbody\n\n\nFrom y\nS: b\n\nbody\n",
+            &[(16, none), (14, none)],
+        ),
+        (b"From x\nS: a\nFrom y\nS: b\n\n", &[(22, none)]),
+        (b"From x\n\nFrom y\n\n", &[(2, none), (2, none)]),
+        (b"From x\nDate: 1\n\n", &[(11, date)]),
+        (b"From x\nS: a\n\nb\n\n\n", &[(13, none)]),
+        (b"From x\nS: a\n\n\n", &[(8, none)]),
+        (b"From x\n\n\n\n", &[(4, none)]),
+        (
+            b"From x\nDate: 1\n\nFrom y\nDate: 1\n\n",
+            &[(11, date), (11, date)],
+        ),
+    ];
+    let scratch = Scratch::new();
+    for (mbox, expected) in cases {
+        let found: Vec<(u64, String)> = scratch
+            .scan(mbox, BLOCK)
+            .unwrap()
+            .into_iter()
+            .map(|plain| (plain.octets, plain.id))
+            .collect();
+        let expected: Vec<(u64, String)> = expected
+            .iter()
+            .map(|&(octets, id)| (octets, id.into()))
+            .collect();
+        assert_eq!(found, expected, "{}", mbox.escape_ascii());
+    }
+}
+
+fn line() -> impl Strategy<Value = Vec<u8>> {
+    let name = prop::sample::select(vec![
+        "From ",
+        "Date:",
+        "dATE: ",
+        "Received: ",
+        "RECEIVED:",
+        "Delivered-To: a",
+        "Message-ID: <",
+        "X-Delivery-ID:",
+        "x-delivery-id:",
+        " ",
+        "\t",
+        ">From ",
+        "From",
+        "Subject: ",
+        "",
+        "",
+    ]);
+    let rest = prop::collection::vec(any::<u8>(), 0..20);
+    let end = prop::sample::select(vec!["\n", "\r\n", "\r", "\n\n", "\n\nFrom ", ""]);
+    (name, prop::bool::ANY, rest, end).prop_map(|(name, with_rest, rest, end)| {
+        let rest: &[u8] = if with_rest { &rest } else { b"" };
+        [name.as_bytes(), rest, end.as_bytes()].concat()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3000))]
+
+    #[test]
+    fn the_scan_agrees_with_the_reference(
+        lines in prop::collection::vec(line(), 0..40),
+        block in prop::sample::select(vec![1, 2, 7, 64, 511, BLOCK]),
+    ) {
+        let mbox = [b"From ", &*lines.concat()].concat();
+        Scratch::new().agrees(&mbox, &[block]);
+    }
+}
+
+/// A mailbox in a directory of its own.
+struct Mailbox {
+    directory: tempfile::TempDir,
+}
+
+impl Mailbox {
+    fn new(content: &[u8]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mailbox = Mailbox { directory };
+        std::fs::write(mailbox.path(), content).unwrap();
+        mailbox
+    }
+
+    fn path(&self) -> std::path::PathBuf {
+        self.directory.path().join("box")
+    }
+
+    fn content(&self) -> Vec<u8> {
+        std::fs::read(self.path()).unwrap()
+    }
+
+    fn append(&self, text: &[u8]) {
+        append(&self.path(), text);
+    }
+
+    fn handle(&self) -> File {
+        File::options()
+            .read(true)
+            .write(true)
+            .open(self.path())
+            .unwrap()
+    }
+
+    fn scan_with(&self, lock: Box<dyn FileLock>, limits: &Limits) -> Result<Mbox, Problem> {
+        let locks = Locks {
+            file_lock: lock,
+            dotlock: None,
+            wait: limits.lock_wait,
+        };
+        Mbox::scan(self.handle(), locks, limits)
+    }
+
+    fn open(&self) -> Box<Mbox> {
+        Box::new(self.scan_with(Box::new(Flock), &impatient()).unwrap())
+    }
+}
+
+fn append(path: &Path, text: &[u8]) {
+    let mut file = File::options().append(true).open(path).unwrap();
+    file.write_all(text).unwrap();
+}
+
+fn message(number: usize) -> Vec<u8> {
+    let body = "x".repeat(number * 7 % 40);
+    format!("From {number}\nDate: {number}\n\n{body}\n\n").into_bytes()
+}
+
+fn mbox(numbers: impl IntoIterator<Item = usize>) -> Vec<u8> {
+    numbers.into_iter().flat_map(message).collect()
+}
+
+#[test]
+fn update_removes_the_deleted_messages_and_nothing_else() {
+    for count in 1..=6 {
+        for deleted in 0_u32..1 << count {
+            for late in [&b""[..], b"From late\n\nlate\n\n"] {
+                let mailbox = Mailbox::new(&mbox(0..count));
+                let open = mailbox.open();
+                mailbox.append(late);
+                let summary = open.update(&|index| deleted & (1 << index) != 0).unwrap();
+                assert_eq!(summary.removed, deleted.count_ones());
+                let kept = (0..count).filter(|index| deleted & (1 << index) == 0);
+                let expected = [mbox(kept), late.to_vec()].concat();
+                assert_eq!(mailbox.content(), expected, "{deleted:b} of {count}");
+            }
+        }
+    }
+}
+
+#[test]
+fn mail_longer_than_a_block_is_moved_whole() {
+    let long = |name: &str, size: usize| {
+        let line = format!("{name} {}\n", "y".repeat(60));
+        format!("From {name}\n\n{}\n", line.repeat(size / line.len())).into_bytes()
+    };
+    let (a, b, c, d) = (
+        long("a", 10),
+        long("b", 3 * BLOCK),
+        long("c", BLOCK),
+        long("d", BLOCK + 7),
+    );
+    let mailbox = Mailbox::new(&[&*a, &b, &c, &d].concat());
+    let summary = mailbox
+        .open()
+        .update(&|index| index == 0 || index == 2)
+        .unwrap();
+    assert_eq!(summary.removed, 2);
+    assert!(mailbox.content() == [&*b, &d].concat());
+}
+
+/// A lock whose taker has something done to the mailbox right before it is taken.
+struct Interloper(RefCell<Vec<Box<dyn FnOnce()>>>);
+
+impl FileLock for Interloper {
+    fn try_lock_exclusive(&self, file: std::os::fd::BorrowedFd<'_>) -> io::Result<bool> {
+        if let Some(work) = self.0.borrow_mut().pop() {
+            work();
+        }
+        Flock.try_lock_exclusive(file)
+    }
+
+    fn unlock(&self, file: std::os::fd::BorrowedFd<'_>) -> io::Result<()> {
+        Flock.unlock(file)
+    }
+}
+
+#[test]
+fn mail_that_comes_between_check_and_lock_is_kept() {
+    let mailbox = Mailbox::new(&mbox(0..3));
+    let path = mailbox.path();
+    let lock = Interloper(RefCell::new(vec![
+        Box::new(move || append(&path, &message(9))),
+        Box::new(|| {}),
+    ]));
+    let mut open = Box::new(mailbox.scan_with(Box::new(lock), &impatient()).unwrap());
+    open.check().unwrap();
+    assert_eq!(open.update(&|_| true).unwrap().removed, 3);
+    assert_eq!(mailbox.content(), message(9));
+}
+
+#[test]
+fn a_rewrite_between_check_and_lock_stops_update() {
+    let mailbox = Mailbox::new(&mbox(0..3));
+    let path = mailbox.path();
+    let rewritten = [mbox(1..3), mbox(5..9)].concat();
+    let content = rewritten.clone();
+    let lock = Interloper(RefCell::new(vec![
+        Box::new(move || std::fs::write(path, content).unwrap()),
+        Box::new(|| {}),
+    ]));
+    let mut open = Box::new(mailbox.scan_with(Box::new(lock), &impatient()).unwrap());
+    open.check().unwrap();
+    assert!(matches!(open.update(&|_| true), Err(UpdateError::Changed)));
+    assert_eq!(mailbox.content(), rewritten);
+}
+
+#[test]
+fn appended_mail_is_no_change_and_not_shown() {
+    let mailbox = Mailbox::new(&mbox(0..2));
+    let mut open = mailbox.open();
+    for number in 5..8 {
+        mailbox.append(&message(number));
+        open.check().unwrap();
+        assert_eq!(open.count(), 2);
+    }
+    assert_eq!(open.update(&|index| index == 1).unwrap().removed, 1);
+    assert_eq!(mailbox.content(), mbox([0, 5, 6, 7]));
+}
+
+#[test]
+fn mail_appended_to_an_empty_mailbox_is_no_change() {
+    let mailbox = Mailbox::new(b"");
+    let mut open = mailbox.open();
+    assert_eq!(open.count(), 0);
+    mailbox.append(&message(1));
+    open.check().unwrap();
+    assert_eq!(open.update(&|_| true).unwrap(), UpdateSummary::default());
+    assert_eq!(mailbox.content(), message(1));
+}
+
+#[test]
+fn mail_appended_behind_an_empty_line_that_was_missing_is_kept() {
+    let mailbox = Mailbox::new(b"From a\n\na\n");
+    let mut open = mailbox.open();
+    mailbox.append(b"\nFrom b\n\nb\n");
+    open.check().unwrap();
+    assert_eq!(open.update(&|_| true).unwrap().removed, 1);
+    assert_eq!(mailbox.content(), b"From b\n\nb\n");
+}
+
+#[test]
+fn any_other_change_ends_the_session() {
+    let before = mbox(0..3);
+    let changes: [(&str, Vec<u8>); 7] = [
+        ("emptied", Vec::new()),
+        ("first removed", mbox(1..3)),
+        ("last removed", mbox(0..2)),
+        (
+            "first removed, more added",
+            [mbox(1..3), mbox(5..9)].concat(),
+        ),
+        ("last grew", [&*before, b"more\n"].concat()),
+        (
+            "header changed",
+            before
+                .iter()
+                .map(|&o| if o == b'1' { b'7' } else { o })
+                .collect(),
+        ),
+        ("no mailbox", vec![b'x'; before.len()]),
+    ];
+    for (what, after) in changes {
+        let mailbox = Mailbox::new(&before);
+        let mut open = mailbox.open();
+        std::fs::write(mailbox.path(), &after).unwrap();
+        assert!(matches!(open.check(), Err(CheckError::Changed)), "{what}");
+        assert!(
+            matches!(open.update(&|_| true), Err(UpdateError::Changed)),
+            "{what}"
+        );
+        assert_eq!(mailbox.content(), after, "{what}");
+    }
+}
+
+#[test]
+fn a_mailbox_replaced_by_another_file_ends_the_session() {
+    let mailbox = Mailbox::new(&mbox(0..3));
+    let mut open = mailbox.open();
+    let other = mailbox.directory.path().join("other");
+    std::fs::write(&other, mbox(0..3)).unwrap();
+    std::fs::rename(other, mailbox.path()).unwrap();
+    assert!(matches!(open.check(), Err(CheckError::Changed)));
+    assert!(matches!(open.update(&|_| true), Err(UpdateError::Changed)));
+}
+
+#[test]
+fn the_mailbox_is_locked_only_while_it_is_scanned_and_updated() {
+    let mailbox = Mailbox::new(&mbox(0..3));
+    let theirs = mailbox.handle();
+    assert!(Flock.try_lock_exclusive(theirs.as_fd()).unwrap());
+    let refused = mailbox.scan_with(Box::new(Flock), &impatient());
+    assert!(matches!(refused, Err(Problem::Busy)));
+    Flock.unlock(theirs.as_fd()).unwrap();
+
+    let mut open = mailbox.open();
+    assert!(Flock.try_lock_exclusive(theirs.as_fd()).unwrap());
+    open.check().unwrap();
+    mailbox.append(&message(4));
+    assert!(matches!(open.check(), Err(CheckError::Busy)));
+    assert!(matches!(open.update(&|_| true), Err(UpdateError::Busy)));
+    assert_eq!(mailbox.content(), [mbox(0..3), message(4)].concat());
+}
+
+#[test]
+fn a_message_is_read_as_stored_from_any_offset() {
+    let mailbox = Mailbox::new(b"From a\nS: a\n\nbody\0\xff\n\nFrom b\n\nFrom c\nS: c");
+    let mut open = mailbox.open();
+    let expected: [&[u8]; 3] = [b"S: a\n\nbody\0\xff\n", b"\n", b"S: c"];
+    for (index, expected) in (0..).zip(expected) {
+        for size in 1..=expected.len() + 1 {
+            let mut read = Vec::new();
+            let mut buffer = vec![0; size];
+            loop {
+                let length = open.read(index, read.len() as u64, &mut buffer).unwrap();
+                if length == 0 {
+                    break;
+                }
+                read.extend_from_slice(&buffer[..length]);
+            }
+            assert_eq!(read, expected);
+        }
+        assert_eq!(open.read(index, u64::MAX, &mut [0; 8]).unwrap(), 0);
+        assert_eq!(open.octets(index), Some(wire(expected).len() as u64));
+    }
+    assert_eq!(
+        open.read(3, 0, &mut [0; 8]).unwrap_err().kind(),
+        io::ErrorKind::NotFound
+    );
+    assert_eq!((open.octets(3), open.unique_id(3)), (None, None));
+    mailbox.handle().set_len(0).unwrap();
+    let error = open.read(0, 0, &mut [0; 8]).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+}
+
+#[test]
+fn equal_messages_have_distinct_ids() {
+    let open = Mailbox::new(&mbox([1, 1, 2, 1])).open();
+    let ids: Vec<String> = (0..4)
+        .map(|index| open.unique_id(index).unwrap().to_string())
+        .collect();
+    assert_eq!(ids[1], format!("{}-2", ids[0]));
+    assert_eq!(ids[3], format!("{}-3", ids[0]));
+    assert!(!ids[2].starts_with(&ids[0]));
+}
+
+#[test]
+fn a_mailbox_beyond_the_limits_is_refused() {
+    let content = mbox(0..3);
+    let mailbox = Mailbox::new(&content);
+    let with = |messages, octets| {
+        let limits = Limits {
+            messages,
+            octets,
+            ..impatient()
+        };
+        mailbox.scan_with(Box::new(Flock), &limits)
+    };
+    let size = content.len() as u64;
+    assert!(with(3, size).is_ok());
+    assert!(matches!(with(2, size), Err(Problem::TooManyMessages(2))));
+    assert!(
+        matches!(with(3, size - 1), Err(Problem::TooManyOctets { found, limit })
+        if found == size && limit == size - 1)
+    );
+}
+
+#[test]
+fn what_does_not_begin_with_from_is_refused() {
+    for content in [
+        &b"\n"[..],
+        b"\nFrom a\n",
+        b"from a\n",
+        b"From",
+        b"From\n",
+        b">From a\n",
+    ] {
+        let result = Mailbox::new(content).scan_with(Box::new(Flock), &impatient());
+        assert!(matches!(result, Err(Problem::NotMbox)), "{content:?}");
+    }
+}
+
+#[test]
+fn an_update_that_deletes_nothing_touches_nothing() {
+    let mailbox = Mailbox::new(&mbox(0..3));
+    let open = mailbox.open();
+    let before = Stamp::of(mailbox.handle()).unwrap();
+    assert_eq!(open.update(&|_| false).unwrap(), UpdateSummary::default());
+    assert_eq!(Stamp::of(mailbox.handle()).unwrap(), before);
+}
+
+#[test]
+fn offsets_beyond_four_gib_work() {
+    // Sparse: a message of 5 GiB of NULs, then another.
+    let mailbox = Mailbox::new(b"From a\n\n");
+    let file = mailbox.handle();
+    let size = 5 << 30;
+    file.write_all_at(b"\n\nFrom b\nDate: 1\n\nb\n", size)
+        .unwrap();
+    let mut open = mailbox.open();
+    assert_eq!(open.count(), 2);
+    assert_eq!(open.octets(0), Some(size - 7 + 3));
+    let mut read = [0; 8];
+    assert_eq!(open.read(1, 0, &mut read).unwrap(), 8);
+    assert_eq!(&read, b"Date: 1\n");
+    assert_eq!(open.update(&|index| index == 0).unwrap().removed, 1);
+    assert_eq!(mailbox.content(), b"From b\nDate: 1\n\nb\n");
+}

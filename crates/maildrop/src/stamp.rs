@@ -1,0 +1,107 @@
+//! What tells whether a mailbox is as it was: identity, size and times of the file.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use rustix::fs::{Stat, fstat};
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::lock::pause;
+
+/// Longest wait for the clock to leave the instant of the last change: file systems that keep whole seconds need it.
+const MAX_SETTLING: Duration = Duration::from_secs(1);
+
+/// One look of [`Stamp::settle`] at the clock after another; the coarse clock ticks every 1 to 10 ms.
+const SETTLING_STEP: Duration = Duration::from_millis(1);
+
+/// A file's identity, size and times at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    device: u64,
+    inode: u64,
+    links: u64,
+    size: u64,
+    modified: Instant,
+    changed: Instant,
+}
+
+/// Seconds and nanoseconds of the real-time clock.
+type Instant = (i64, u64);
+
+impl Stamp {
+    pub(crate) fn of(file: impl AsFd) -> io::Result<Self> {
+        Ok(Self::from_stat(&fstat(file)?))
+    }
+
+    #[allow(clippy::useless_conversion, clippy::unnecessary_cast)] // The fields' types differ between architectures.
+    fn from_stat(stat: &Stat) -> Self {
+        Stamp {
+            device: stat.st_dev as u64,
+            inode: stat.st_ino as u64,
+            links: stat.st_nlink as u64,
+            size: u64::try_from(stat.st_size).unwrap_or(0),
+            modified: (stat.st_mtime as i64, stat.st_mtime_nsec as u64),
+            changed: (stat.st_ctime as i64, stat.st_ctime_nsec as u64),
+        }
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// A file that lost its only name has been replaced: nobody will see what is done to it.
+    pub(crate) fn is_linked(&self) -> bool {
+        self.links > 0
+    }
+
+    /// Waits, while the caller holds the lock, until a later change must give the file another time.
+    ///
+    /// A change within the clock tick of this stamp would otherwise go unseen. On kernels with multigrain timestamps
+    /// (6.13) this is needless and costs nothing unless the file was changed within the last few milliseconds.
+    pub(crate) fn settle(&self) {
+        let mut waited = Duration::ZERO;
+        while waited < MAX_SETTLING && self.is_of_this_tick() {
+            pause(SETTLING_STEP);
+            waited = waited.saturating_add(SETTLING_STEP);
+        }
+    }
+
+    fn is_of_this_tick(&self) -> bool {
+        let now = clock_gettime(ClockId::RealtimeCoarse);
+        let (seconds, nanoseconds) = self.changed;
+        match nanoseconds {
+            // A file system of whole seconds (or, harmlessly, one time in a thousand million).
+            0 => seconds == now.tv_sec,
+            _ => seconds == now.tv_sec && i64::try_from(nanoseconds).unwrap_or(0) >= now.tv_nsec,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn a_change_after_settling_shows_even_if_the_size_does_not() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"a").unwrap();
+        for _ in 0..20 {
+            let stamp = Stamp::of(&file).unwrap();
+            stamp.settle();
+            assert_eq!(Stamp::of(&file).unwrap(), stamp);
+            std::os::unix::fs::FileExt::write_all_at(&file, b"b", 0).unwrap();
+            assert_ne!(Stamp::of(&file).unwrap(), stamp);
+        }
+    }
+
+    #[test]
+    fn a_removed_file_is_not_linked() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert!(Stamp::of(&file).unwrap().is_linked());
+        let file = file.into_file();
+        assert!(!Stamp::of(&file).unwrap().is_linked());
+    }
+}
