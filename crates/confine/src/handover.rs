@@ -48,7 +48,7 @@ pub fn send(
 ///
 /// # Errors
 /// [`ChannelError::Closed`] when the stream ends within the header, [`ChannelError::Truncated`] for a length above
-/// [`MAX_PIPELINED`], [`ChannelError::WrongDescriptors`] for descriptors anywhere but at the first octet, and as for
+/// [`MAX_PIPELINED`], [`ChannelError::WrongDescriptors`] for descriptors behind the length, and as for
 /// channels. The stream is of no use then.
 pub fn receive(stream: BorrowedFd<'_>) -> Result<(Vec<u8>, Descriptors), ChannelError> {
     let mut length = [0; LENGTH_OCTETS];
@@ -115,4 +115,87 @@ fn receive_all(stream: BorrowedFd<'_>, octets: &mut [u8]) -> Result<Descriptors,
         filled = filled.saturating_add(arrival.octets);
     }
     Ok(descriptors)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::{Read, Write};
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn the_stream_goes_on_behind_the_header() {
+        for length in [0, 1, 17, MAX_PIPELINED] {
+            let (mut session, mut maildrop) = UnixStream::pair().unwrap();
+            let octets = vec![b'x'; length];
+            let file = File::open("/dev/null").unwrap();
+            send(session.as_fd(), &octets, &[file.as_fd(), file.as_fd()]).unwrap();
+            session.write_all(b"STAT\r\n").unwrap();
+            let (received, descriptors) = receive(maildrop.as_fd()).unwrap();
+            assert_eq!(received, octets);
+            assert_eq!(descriptors.len(), 2);
+            let mut command = [0; 6];
+            maildrop.read_exact(&mut command).unwrap();
+            assert_eq!(&command, b"STAT\r\n");
+        }
+    }
+
+    #[test]
+    fn a_header_in_single_octets_is_put_together() {
+        let (mut session, maildrop) = UnixStream::pair().unwrap();
+        for octet in [0, 0, 0, 3, b'a', b'b', b'c', b'd'] {
+            session.write_all(&[octet]).unwrap();
+        }
+        let (octets, descriptors) = receive(maildrop.as_fd()).unwrap();
+        assert_eq!(
+            (octets.as_slice(), descriptors.len()),
+            (b"abc".as_slice(), 0)
+        );
+    }
+
+    #[test]
+    fn a_stream_that_ends_within_the_header_is_closed() {
+        let header = [0, 0, 0, 3, b'a', b'b'];
+        for length in 0..=header.len() {
+            let (mut session, maildrop) = UnixStream::pair().unwrap();
+            session.write_all(&header[..length]).unwrap();
+            drop(session);
+            assert!(matches!(
+                receive(maildrop.as_fd()),
+                Err(ChannelError::Closed)
+            ));
+        }
+    }
+
+    #[test]
+    fn too_great_a_length_is_refused_at_both_ends() {
+        let (mut session, maildrop) = UnixStream::pair().unwrap();
+        let too_long = vec![0; MAX_PIPELINED + 1];
+        let sent = send(session.as_fd(), &too_long, &[]);
+        assert!(matches!(sent, Err(ChannelError::TooLarge)));
+        session.write_all(&[0, 1, 0, 1]).unwrap();
+        assert!(matches!(
+            receive(maildrop.as_fd()),
+            Err(ChannelError::Truncated)
+        ));
+    }
+
+    #[test]
+    fn descriptors_behind_the_length_are_refused() {
+        let file = File::open("/dev/null").unwrap();
+        let (mut session, maildrop) = UnixStream::pair().unwrap();
+        session.write_all(&[0, 0, 0, 1]).unwrap();
+        packet::send(session.as_fd(), b"x", &[file.as_fd()], SendFlags::empty()).unwrap();
+        let received = receive(maildrop.as_fd());
+        assert!(matches!(
+            received,
+            Err(ChannelError::WrongDescriptors {
+                expected: 0,
+                found: 1
+            })
+        ));
+    }
 }

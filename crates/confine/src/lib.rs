@@ -1,9 +1,9 @@
 //! What confines a process, and how confined processes speak to each other.
 //!
 //! Every role links this crate; it is the only one with `unsafe` system calls (all of them in `sys.rs`, one call per
-//! function; the crypt and PAM bindings of `role-auth` are foreign functions, not system calls). It trusts the kernel
-//! and its own parent process. It does not trust the other end of a channel: whatever arrives there is bounded, decoded
-//! whole or refused, and descriptors that come with a refused message are closed.
+//! function; `users.rs` asks the C library's databases, and the crypt and PAM bindings are `role-auth`'s). It trusts the
+//! kernel and its own parent process. It does not trust the other end of a channel: whatever arrives there is bounded,
+//! decoded whole or refused, and descriptors that come with a refused message are closed.
 //!
 //! | module | what for |
 //! |---|---|
@@ -16,6 +16,7 @@
 //! | [`seccomp`] | allow lists as tables |
 //! | [`lock`] | open-file-description locks |
 //! | [`users`] | the password and group databases |
+//! | [`inherited`] | descriptors from a service manager |
 //! | [`socket`] | what roles do to a client's socket |
 
 #![deny(unsafe_code)]

@@ -63,7 +63,7 @@ pub fn unblock_all() -> io::Result<()> {
 /// Gives every signal its default meaning.
 pub fn default_all() {
     for signal in 1..=LAST_SIGNAL {
-        // Refused for SIGKILL, SIGSTOP and the two that the C library keeps, all of which have no other meaning.
+        // Refused for SIGKILL and SIGSTOP, which have no other meaning.
         let _ = sys::set_disposition(signal, Disposition::Default);
     }
 }

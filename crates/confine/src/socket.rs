@@ -169,3 +169,93 @@ pub fn stream_pair() -> io::Result<(OwnedFd, OwnedFd)> {
 pub fn readable_octets(connection: impl AsFd) -> io::Result<u64> {
     Ok(rustix::io::ioctl_fionread(connection)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    /// A connection as the listener gets it, and the client's end.
+    fn connected(address: &str) -> (OwnedFd, Option<SocketAddr>, TcpStream) {
+        let listener = TcpListener::bind(address).unwrap();
+        let mut to = listener.local_addr().unwrap();
+        if to.is_ipv6() {
+            to.set_ip([127, 0, 0, 1].into());
+        }
+        let client = TcpStream::connect(to).unwrap();
+        let (connection, peer) = accept(listener.as_fd()).unwrap().unwrap();
+        (connection, peer, client)
+    }
+
+    #[test]
+    fn both_ends_of_a_tcp_connection_are_known() {
+        let (connection, peer, client) = connected("127.0.0.1:0");
+        assert_eq!(peer, Some(client.local_addr().unwrap()));
+        assert_eq!(peer_address(connection.as_fd()), peer);
+        assert_eq!(
+            local_address(connection.as_fd()),
+            Some(client.peer_addr().unwrap())
+        );
+    }
+
+    #[test]
+    fn an_ipv4_client_of_an_ipv6_socket_is_ipv4() {
+        let (connection, peer, client) = connected("[::]:0");
+        assert_eq!(peer, Some(client.local_addr().unwrap()));
+        assert_eq!(peer_address(connection.as_fd()), peer);
+    }
+
+    #[test]
+    fn what_is_not_tcp_has_no_address_and_takes_no_options() {
+        let (stream, _other) = UnixStream::pair().unwrap();
+        let (pipe, _writer) = std::io::pipe().unwrap();
+        for descriptor in [stream.as_fd(), pipe.as_fd()] {
+            assert_eq!(peer_address(descriptor), None);
+            assert_eq!(local_address(descriptor), None);
+            assert!(!is_tcp(descriptor));
+            notice_dead_peer(descriptor, Duration::from_secs(60)).unwrap();
+            set_no_delay(descriptor).unwrap();
+        }
+    }
+
+    #[test]
+    fn accepted_connections_do_not_block_and_nothing_waiting_is_none() {
+        let (connection, _, mut client) = connected("127.0.0.1:0");
+        let mut octets = [0; 8];
+        let error = peek(connection.as_fd(), &mut octets).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        set_nonblocking(connection.as_fd(), false).unwrap();
+        client.write_all(b"QUIT").unwrap();
+        for _ in 0..2 {
+            assert_eq!(peek(connection.as_fd(), &mut octets).unwrap(), 4);
+        }
+        assert_eq!(readable_octets(&connection).unwrap(), 4);
+
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        assert!(accept(listener.as_fd()).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_dead_peer_is_noticed_within_the_time_given() {
+        let (connection, _, _client) = connected("127.0.0.1:0");
+        notice_dead_peer(connection.as_fd(), Duration::from_secs(60)).unwrap();
+        assert!(sockopt::socket_keepalive(&connection).unwrap());
+        let idle = sockopt::tcp_keepidle(&connection).unwrap();
+        let probes = sockopt::tcp_keepintvl(&connection).unwrap()
+            * sockopt::tcp_keepcnt(&connection).unwrap();
+        assert_eq!(idle + probes, Duration::from_secs(60));
+        assert_eq!(sockopt::tcp_user_timeout(&connection).unwrap(), 60_000);
+    }
+
+    #[test]
+    fn a_read_ends_at_its_time_out() {
+        let (stream, _other) = stream_pair().unwrap();
+        set_timeouts(stream.as_fd(), Some(Duration::from_millis(10))).unwrap();
+        let error = std::io::Read::read(&mut UnixStream::from(stream), &mut [0]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    }
+}

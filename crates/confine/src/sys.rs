@@ -140,16 +140,28 @@ pub enum Disposition {
     Ignore,
 }
 
-/// signal(2). Numbers that the C library keeps for itself are refused by it, without harm.
+/// rt_sigaction(2) of the kernel itself: the C library refuses the two signals that it keeps for its threads, and whoever
+/// started us may have had them ignored.
 pub fn set_disposition(signal: libc::c_int, disposition: Disposition) -> io::Result<()> {
     let handler = match disposition {
         Disposition::Default => libc::SIG_DFL,
         Disposition::Ignore => libc::SIG_IGN,
     };
-    // SAFETY: neither of the two is a function that could be called.
-    if unsafe { libc::signal(signal, handler) } == libc::SIG_ERR {
-        return Err(io::Error::last_os_error());
-    }
+    // The kernel's structure on x86_64 and aarch64: handler, flags, restorer, mask, of 64 bits each.
+    let action = [handler as u64, 0, 0, 0];
+    const MASK_OCTETS: usize = 8;
+    // SAFETY: the action is as long as the kernel's and lives during the call; neither of the two handlers is a function
+    // that could be called; the old action is not asked for.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigaction,
+            signal,
+            action.as_ptr(),
+            std::ptr::null_mut::<u64>(),
+            MASK_OCTETS,
+        )
+    };
+    check(if result == 0 { 0 } else { -1 })?;
     Ok(())
 }
 

@@ -145,3 +145,143 @@ fn instruction(code: u32, value: u32, then: u8, otherwise: u8) -> sock_filter {
         k: value,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use libc::{SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO, SECCOMP_RET_KILL_PROCESS};
+
+    use super::super::{Allow, BASE, CONFINE, FORK, IDENTITY, MESSAGES, PANIC, PROBES, Policy};
+    use super::*;
+
+    /// What the kernel would answer: classic BPF as far as these programs use it, over `struct seccomp_data`.
+    fn answer(program: &[sock_filter], arch: u32, number: u32, arguments: [u64; 6]) -> u32 {
+        let mut data = Vec::new();
+        data.extend(number.to_le_bytes());
+        data.extend(arch.to_le_bytes());
+        data.extend(0_u64.to_le_bytes());
+        arguments
+            .iter()
+            .for_each(|argument| data.extend(argument.to_le_bytes()));
+        let (mut accumulator, mut at) = (0, 0);
+        loop {
+            let sock_filter { code, jt, jf, k } = program[at];
+            at += 1;
+            let jump = |condition| usize::from(if condition { jt } else { jf });
+            let code = u32::from(code);
+            if code == BPF_LD | BPF_W | BPF_ABS {
+                let octets = &data[k as usize..k as usize + 4];
+                accumulator = u32::from_le_bytes(octets.try_into().unwrap());
+            } else if code == BPF_ALU | BPF_AND | BPF_K {
+                accumulator &= k;
+            } else if code == BPF_JMP | BPF_JEQ | BPF_K {
+                at += jump(accumulator == k);
+            } else if code == BPF_JMP | BPF_JGE | BPF_K {
+                at += jump(accumulator >= k);
+            } else if code == BPF_JMP | BPF_JA | BPF_K {
+                at += k as usize;
+            } else {
+                assert_eq!(code, BPF_RET | BPF_K);
+                return k;
+            }
+        }
+    }
+
+    const NO_SYSTEM_CALL: u32 = 600;
+
+    fn filter(tables: &[&[Allow]], deny: Deny) -> Vec<sock_filter> {
+        Policy::new("test", tables)
+            .otherwise(deny)
+            .compile()
+            .unwrap()
+            .filter
+    }
+
+    #[test]
+    fn every_call_is_answered_as_the_tables_say() {
+        let all: &[&[Allow]] = &[BASE, PANIC, MESSAGES, FORK, IDENTITY, CONFINE];
+        for split in 0..=all.len() {
+            let tables = &all[..split];
+            let program = filter(tables, Deny::Kill);
+            let rows: Vec<&Allow> = tables.iter().copied().flatten().collect();
+            for number in 0..NO_SYSTEM_CALL {
+                let of_call = |row: &&Allow| row.syscall == libc::c_long::from(number);
+                // With arguments that no condition of the tables allows.
+                let unconditional = rows
+                    .iter()
+                    .any(|row| of_call(row) && row.arguments.is_empty());
+                let conditional = rows.iter().any(of_call);
+                let probe = PROBES.iter().any(|row| of_call(&row));
+                let expected = match (unconditional, conditional, probe) {
+                    (true, _, _) => SECCOMP_RET_ALLOW,
+                    (false, false, true) => SECCOMP_RET_ERRNO | libc::ENOSYS as u32,
+                    _ => SECCOMP_RET_KILL_PROCESS,
+                };
+                let found = answer(&program, ARCHITECTURE, number, [u64::MAX; 6]);
+                assert_eq!(found, expected, "call {number} with {split} tables");
+            }
+        }
+    }
+
+    #[test]
+    fn other_architectures_and_number_spaces_are_killed() {
+        let program = filter(&[BASE], Deny::Errno(1));
+        for number in 0..NO_SYSTEM_CALL {
+            // i386, arm, and x86_64 without the 64-bit flag.
+            for arch in [0x4000_0003, 0x4000_0028, 0x0000_003E, 0] {
+                assert_eq!(
+                    answer(&program, arch, number, [0; 6]),
+                    SECCOMP_RET_KILL_PROCESS
+                );
+            }
+            // The x32 interface of x86_64.
+            let found = answer(&program, ARCHITECTURE, number | 0x4000_0000, [0; 6]);
+            assert_eq!(found, SECCOMP_RET_ERRNO | 1);
+        }
+    }
+
+    #[test]
+    fn conditions_must_all_hold_and_rows_are_alternatives() {
+        const TABLE: &[Allow] = &[
+            Allow::when(7, &[ArgRule::is(1, 5), ArgRule::without(2, 4)], "both"),
+            Allow::when(7, &[ArgRule::bits(5, 0xF0, 0x30)], "or this"),
+            Allow::when(8, &[ArgRule::is(0, -1)], "an int"),
+        ];
+        let program = filter(&[TABLE], Deny::Kill);
+        let allowed = |number, arguments| {
+            answer(&program, ARCHITECTURE, number, arguments) == SECCOMP_RET_ALLOW
+        };
+        assert!(allowed(7, [9, 5, 3, 9, 9, 9]));
+        assert!(allowed(7, [9, 5, 0xFFFF_FFFB, 9, 9, 9]));
+        assert!(!allowed(7, [9, 5, 4, 9, 9, 9]));
+        assert!(!allowed(7, [9, 6, 3, 9, 9, 9]));
+        assert!(allowed(7, [9, 6, 4, 9, 9, 0x3F]));
+        assert!(!allowed(7, [9, 6, 4, 9, 9, 0x4F]));
+        // The upper half of a register is no part of an int, whatever a caller left there.
+        assert!(allowed(8, [u64::MAX, 0, 0, 0, 0, 0]));
+        assert!(allowed(8, [0xFFFF_FFFF, 0, 0, 0, 0, 0]));
+        assert!(!allowed(8, [1, 0, 0, 0, 0, 0]));
+    }
+
+    #[test]
+    fn a_listed_call_is_no_probe_any_more() {
+        const TABLE: &[Allow] = &[Allow::any(libc::SYS_statx, "file times")];
+        let number = u32::try_from(libc::SYS_statx).unwrap();
+        let with = answer(&filter(&[TABLE], Deny::Kill), ARCHITECTURE, number, [0; 6]);
+        let without = answer(&filter(&[], Deny::Kill), ARCHITECTURE, number, [0; 6]);
+        assert_eq!(with, SECCOMP_RET_ALLOW);
+        assert_eq!(without, SECCOMP_RET_ERRNO | libc::ENOSYS as u32);
+    }
+
+    #[test]
+    fn every_row_says_why() {
+        for table in [BASE, PANIC, MESSAGES, FORK, IDENTITY, CONFINE, PROBES] {
+            assert!(table.iter().all(|row| !row.reason.is_empty()));
+        }
+    }
+
+    #[test]
+    fn too_long_a_table_is_refused() {
+        let answers = (0..3000).map(|number| (number, Answer::Allow)).collect();
+        assert!(compile(&answers, Deny::Kill).is_none());
+    }
+}
