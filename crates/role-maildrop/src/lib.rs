@@ -1,1 +1,26 @@
-//! Placeholder.
+//! The spawner, and the maildrop processes it forks: one for each login, under the uid of the mailbox's owner.
+//!
+//! The spawner may become any user but root, and nothing else; only auth can ask it to. A maildrop process becomes the
+//! user, opens the maildrop, confines itself to it, and only then parses what the client sends. It answers PASS itself:
+//! `+OK` means locked and open.
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+mod client;
+mod confinement;
+mod file_lock;
+mod process;
+mod session_lock;
+mod spawner;
+mod syscalls;
+mod transaction;
+
+pub use spawner::run;

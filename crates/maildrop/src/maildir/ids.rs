@@ -8,6 +8,7 @@ use md5::{Digest, Md5};
 
 use super::name::{Arena, Name};
 use crate::UniqueId;
+use crate::unique_id::from_digest;
 
 /// What hashed ids begin with.
 const HASHED: &str = "~";
@@ -36,7 +37,7 @@ pub(super) fn number(arena: &Arena, names: impl Iterator<Item = Name>) -> Vec<u3
 pub(super) fn unique_id(base: &[u8], number: u32) -> Option<UniqueId> {
     match number {
         0 => plain(base),
-        number => UniqueId::from_digest(HASHED, &digest(base), number),
+        number => from_digest(HASHED, &digest(base), number),
     }
 }
 

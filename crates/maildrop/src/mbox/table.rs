@@ -1,6 +1,7 @@
 //! The table of an mbox's messages: where each one is, its octets on the wire, and what makes its unique-id.
 
 use crate::UniqueId;
+use crate::unique_id::from_digest;
 
 /// One message. Of this there may be millions, so it stays within [`MAX_MESSAGE_SIZE`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +27,7 @@ const _: () = assert!(size_of::<Message>() <= MAX_MESSAGE_SIZE);
 impl Message {
     /// popa3d's unique-id; a later copy's is made distinct, which RFC 1939 section 7 asks for and popa3d does not do.
     pub(crate) fn unique_id(&self) -> Option<UniqueId> {
-        UniqueId::from_digest("", &self.digest, self.copy)
+        from_digest("", &self.digest, self.copy)
     }
 
     /// Whether this is, at the same place, the same message: all that a scan finds out about it.

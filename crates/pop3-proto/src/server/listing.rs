@@ -12,10 +12,8 @@ pub trait Listing {
     /// `number` is at most [`messages`](Listing::messages).
     fn octets(&self, number: MessageNumber) -> Octets;
 
-    /// The unique-id of a message, different from every other's.
-    ///
-    /// `number` is at most [`messages`](Listing::messages).
-    fn unique_id(&self, number: MessageNumber) -> UniqueId;
+    /// The unique-id of a message, different from every other's; `None` if there is no such message.
+    fn unique_id(&self, number: MessageNumber) -> Option<UniqueId>;
 }
 
 impl<L: Listing + ?Sized> Listing for &L {
@@ -27,7 +25,7 @@ impl<L: Listing + ?Sized> Listing for &L {
         (**self).octets(number)
     }
 
-    fn unique_id(&self, number: MessageNumber) -> UniqueId {
+    fn unique_id(&self, number: MessageNumber) -> Option<UniqueId> {
         (**self).unique_id(number)
     }
 }

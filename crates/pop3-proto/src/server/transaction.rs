@@ -175,9 +175,12 @@ impl Transaction {
                 reply::scan_listing(out, message, listing.octets(message));
                 Action::Continue
             }),
-            Command::Uidl(Some(message)) => self.with_message(message, out, |_, out| {
+            Command::Uidl(Some(message)) => self.with_message(message, out, |machine, out| {
+                let Some(unique_id) = listing.unique_id(message) else {
+                    return machine.error("no such message", out);
+                };
                 out.extend_from_slice(b"+OK ");
-                reply::unique_id_listing(out, message, &listing.unique_id(message));
+                reply::unique_id_listing(out, message, &unique_id);
                 Action::Continue
             }),
             Command::Retr(message) => {
@@ -267,7 +270,9 @@ impl Transaction {
             match cursor.kind {
                 ListingKind::Scan => reply::scan_listing(out, number, listing.octets(number)),
                 ListingKind::UniqueId => {
-                    reply::unique_id_listing(out, number, &listing.unique_id(number));
+                    if let Some(unique_id) = listing.unique_id(number) {
+                        reply::unique_id_listing(out, number, &unique_id);
+                    }
                 }
             }
         }

@@ -1,0 +1,184 @@
+//! The client's connection as the maildrop process sees it: lines in, replies and mail out through fixed buffers.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use confine::{Descriptors, socket};
+use pop3_proto::line::LineBuffer;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{Errno, read, write};
+
+/// Octets gathered before they are sent: small replies to pipelined commands leave together, mail in large pieces.
+const OUTPUT_OCTETS: usize = 64 * 1024;
+
+/// A peer that shows no life is given up after this time (DESIGN: dead peers are noticed within a minute).
+const DEAD_PEER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Why a client is not served any further. It gets no reply, and there is no UPDATE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gone {
+    /// It closed the connection, or the network did.
+    Closed,
+    /// It was silent, or did not read, for too long.
+    TimedOut,
+}
+
+/// A client on one socket or, under inetd, on two pipes.
+#[derive(Debug)]
+pub struct Client {
+    input: OwnedFd,
+    output: Option<OwnedFd>,
+    idle_timeout: Duration,
+    buffer: Box<[u8]>,
+    used: usize,
+    sent: u64,
+}
+
+impl Client {
+    /// Takes what the session handed over: the client's socket, its two pipes, or nothing, when the session stays and
+    /// relays between the client and `stream`.
+    pub fn new(stream: OwnedFd, mut descriptors: Descriptors, idle_timeout: Duration) -> Self {
+        let (input, output) = match descriptors.next() {
+            Some(input) => (input, descriptors.next()),
+            None => (stream, None),
+        };
+        let client = Self {
+            input,
+            output,
+            idle_timeout,
+            buffer: vec![0; OUTPUT_OCTETS].into_boxed_slice(),
+            used: 0,
+            sent: 0,
+        };
+        for descriptor in [Some(&client.input), client.output.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(AsFd::as_fd)
+        {
+            // A client on something that cannot do this is served without it.
+            drop(socket::set_nonblocking(descriptor, true));
+            drop(socket::set_no_delay(descriptor));
+            drop(socket::notice_dead_peer(descriptor, DEAD_PEER_TIMEOUT));
+        }
+        client
+    }
+
+    /// Octets sent so far.
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// Receives at least one octet, after sending all that waits to be sent.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub fn receive(&mut self, lines: &mut LineBuffer) -> Result<(), Gone> {
+        self.flush()?;
+        loop {
+            match read(&self.input, &mut *lines.space()) {
+                Ok(0) => return Err(Gone::Closed),
+                Ok(octets) => {
+                    lines.filled(octets);
+                    return Ok(());
+                }
+                Err(Errno::AGAIN) => self.wait(self.input.as_fd(), PollFlags::IN)?,
+                Err(Errno::INTR) => {}
+                Err(_) => return Err(Gone::Closed),
+            }
+        }
+    }
+
+    /// Where to put octets to be sent; tell [`Client::filled`] how many. Never empty after [`Client::make_room`].
+    pub fn room(&mut self) -> &mut [u8] {
+        self.buffer.get_mut(self.used..).unwrap_or_default()
+    }
+
+    /// `octets` were put into the beginning of [`Client::room`].
+    pub fn filled(&mut self, octets: usize) {
+        self.used = self.used.saturating_add(octets).min(self.buffer.len());
+    }
+
+    /// Sends what waits if the room is used up.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub fn make_room(&mut self) -> Result<(), Gone> {
+        if self.used == self.buffer.len() {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Queues `replies`, and empties them.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub fn queue(&mut self, replies: &mut Vec<u8>) -> Result<(), Gone> {
+        let mut rest = replies.as_slice();
+        while !rest.is_empty() {
+            self.make_room()?;
+            let room = self.room();
+            let fits = room.len().min(rest.len());
+            let (now, later) = rest.split_at_checked(fits).unwrap_or((rest, &[]));
+            if let Some(place) = room.get_mut(..fits) {
+                place.copy_from_slice(now);
+            }
+            self.filled(fits);
+            rest = later;
+        }
+        replies.clear();
+        Ok(())
+    }
+
+    /// Sends all that waits to be sent.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub fn flush(&mut self) -> Result<(), Gone> {
+        let mut start = 0;
+        while let Some(rest) = self.buffer.get(start..self.used)
+            && !rest.is_empty()
+        {
+            let output = self.output.as_ref().unwrap_or(&self.input);
+            match write(output, rest) {
+                Ok(octets) => {
+                    start = start.saturating_add(octets);
+                    self.sent = self.sent.saturating_add(octets as u64);
+                }
+                Err(Errno::AGAIN) => self.wait(output.as_fd(), PollFlags::OUT)?,
+                Err(Errno::INTR) => {}
+                Err(_) => return Err(Gone::Closed),
+            }
+        }
+        self.used = 0;
+        Ok(())
+    }
+
+    fn wait(&self, descriptor: BorrowedFd<'_>, event: PollFlags) -> Result<(), Gone> {
+        let timeout = Timespec::try_from(self.idle_timeout).ok();
+        match poll(
+            &mut [PollFd::from_borrowed_fd(descriptor, event)],
+            timeout.as_ref(),
+        ) {
+            Ok(0) => Err(Gone::TimedOut),
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(_) => Err(Gone::Closed),
+        }
+    }
+}
+
+/// Waits until the session has something to say.
+///
+/// # Errors
+/// It says nothing in time.
+pub fn wait_for(stream: BorrowedFd<'_>, timeout: Duration) -> io::Result<()> {
+    let timeout = Timespec::try_from(timeout).unwrap_or_default();
+    match poll(
+        &mut [PollFd::from_borrowed_fd(stream, PollFlags::IN)],
+        Some(&timeout),
+    )? {
+        0 => Err(io::ErrorKind::TimedOut.into()),
+        _ => Ok(()),
+    }
+}

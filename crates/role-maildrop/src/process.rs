@@ -1,0 +1,267 @@
+//! The maildrop process, from the fork to its last log line.
+//!
+//! In this order: the session lock's file is opened as the spawner, the process becomes the user, the maildrop's files are
+//! opened, everything else is given up; only then does it take over the client and look at mail.
+
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use confine::handover;
+use confine::identity::{self, Identity};
+use confine::sandbox::Confined;
+use confine::seccomp::Program;
+use maildrop::{Class, Expanded, Location, OpenOptions, Opened};
+use messages::log::{Logger, Record};
+use messages::spawner::{SpawnerConfig, StartMaildrop};
+use pop3_proto::server::transaction::Limits;
+use pop3_proto::server::{Expire, Offer};
+use pop3_proto::{ResponseCode, reply};
+
+use crate::client::{Client, wait_for};
+use crate::confinement::confine;
+use crate::file_lock::file_lock;
+use crate::session_lock::{LockFile, SessionLock};
+use crate::transaction::{End, Session, Tally};
+
+/// The session hands the client over at once.
+const HANDOVER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the process is told and given by the spawner.
+pub struct Job<'a> {
+    /// Who logged in, from where.
+    pub order: &'a StartMaildrop,
+    /// How to serve.
+    pub configuration: &'a SpawnerConfig,
+    /// The directory of session locks.
+    pub locks: BorrowedFd<'a>,
+    /// Our end of the stream to the session.
+    pub stream: BorrowedFd<'a>,
+    /// Where to log.
+    pub logger: &'a Logger,
+    /// The maildrop process's allow list.
+    pub program: &'a Program,
+    /// Missing protections end the process.
+    pub required: bool,
+}
+
+/// Why there is no maildrop to serve: for the log, and for the client.
+struct Failure {
+    log: String,
+    class: Class,
+    client: &'static str,
+}
+
+impl Failure {
+    fn temporary(log: impl ToString) -> Self {
+        Self {
+            log: log.to_string(),
+            class: Class::Temporary,
+            client: "The maildrop cannot be opened at present",
+        }
+    }
+
+    fn permanent(log: impl ToString) -> Self {
+        Self {
+            log: log.to_string(),
+            class: Class::Permanent,
+            client: "The maildrop cannot be opened, please ask your postmaster",
+        }
+    }
+
+    fn in_use() -> Self {
+        Self {
+            log: "another session has it".to_owned(),
+            class: Class::InUse,
+            client: "Another session has the maildrop",
+        }
+    }
+}
+
+impl From<maildrop::OpenError> for Failure {
+    fn from(error: maildrop::OpenError) -> Self {
+        Self {
+            log: error.to_string(),
+            class: error.class(),
+            client: error.for_client(),
+        }
+    }
+}
+
+/// Runs the process; what it returns is its exit status.
+pub fn run(job: Job<'_>) -> i32 {
+    match hold(&job) {
+        Ok(held) => job.serve(held),
+        Err(reason) => {
+            job.logger.log(
+                &job.about(Record::error("maildrop process failed"))
+                    .with("reason", reason),
+            );
+            1
+        }
+    }
+}
+
+/// All that the process holds when it begins to serve.
+struct Held {
+    confined: Confined,
+    maildrop: Result<(Opened, SessionLock), Failure>,
+    client: Client,
+    pipelined: Vec<u8>,
+}
+
+/// Becomes the user, opens the maildrop, gives everything else up, and takes over the client.
+fn hold(job: &Job<'_>) -> Result<Held, String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let account = &job.order.account;
+    let place = job.place();
+    identity::drop_to(&Identity {
+        uid: account.uid,
+        gid: account.gid,
+        groups: vec![account.gid],
+    })
+    .map_err(|error| text(&error))?;
+    let maildrop = place.and_then(|(place, lock)| job.open(&place, lock));
+    let opened = maildrop.as_ref().ok().map(|(opened, _)| opened);
+    let (confined, _) = confine(job.program, opened, job.required).map_err(|error| text(&error))?;
+    wait_for(job.stream, HANDOVER_TIMEOUT).map_err(|error| text(&error))?;
+    let (pipelined, descriptors) = handover::receive(job.stream).map_err(|error| text(&error))?;
+    let stream = job
+        .stream
+        .try_clone_to_owned()
+        .map_err(|error| text(&error))?;
+    Ok(Held {
+        confined,
+        maildrop,
+        client: Client::new(stream, descriptors, job.configuration.idle_timeout),
+        pipelined,
+    })
+}
+
+impl Job<'_> {
+    /// Where the account's maildrop is, and its session lock's file, which is the spawner's.
+    fn place(&self) -> Result<(Expanded, LockFile), Failure> {
+        let account = &self.order.account;
+        let template = account
+            .maildrop
+            .as_ref()
+            .unwrap_or(&self.configuration.location);
+        let place = Location::parse(template)
+            .and_then(|location| {
+                location.expand(&maildrop::Account {
+                    name: &account.name,
+                    home: &account.home,
+                })
+            })
+            .map_err(Failure::permanent)?;
+        let lock = LockFile::open(self.locks, &place.path())
+            .map_err(|error| Failure::temporary(format_args!("session lock: {error}")))?;
+        Ok((place, lock))
+    }
+
+    /// Locks other sessions out and opens the maildrop's files.
+    fn open(&self, place: &Expanded, lock: LockFile) -> Result<(Opened, SessionLock), Failure> {
+        let lock = lock
+            .lock()
+            .map_err(|error| Failure::temporary(format_args!("session lock: {error}")))?
+            .ok_or_else(Failure::in_use)?;
+        let options = OpenOptions {
+            owner: self.order.account.uid.as_raw(),
+            dotlock: self.configuration.dotlock,
+        };
+        Ok((maildrop::open(place, &options)?, lock))
+    }
+
+    /// Answers PASS and serves the client to the end of its session.
+    fn serve(&self, mut held: Held) -> i32 {
+        let session = held.maildrop.and_then(|(opened, lock)| {
+            let maildrop = opened.lock_and_scan(
+                &maildrop::Limits {
+                    messages: self.configuration.messages,
+                    octets: self.configuration.octets,
+                    lock_wait: self.configuration.lock_timeout,
+                },
+                file_lock(self.configuration.lock),
+            )?;
+            Session::new(
+                held.confined,
+                &mut held.client,
+                maildrop,
+                lock,
+                self.offer(),
+                Limits {
+                    commands: u32::MAX,
+                    errors: self.configuration.errors,
+                    last: self.configuration.last,
+                },
+            )
+            .map_err(Failure::permanent)
+        });
+        match session {
+            Ok(session) => {
+                let (end, tally) = session.serve(&held.pipelined);
+                self.log_end(&end, &tally, held.client.sent());
+            }
+            Err(failure) => self.refuse(&mut held.client, &failure),
+        }
+        0
+    }
+
+    /// The same as the session's before login (RFC 2449 section 5), as far as this process can know it.
+    fn offer(&self) -> Offer {
+        let advertised = &self.configuration.advertised;
+        Offer {
+            user: true,
+            apop: false,
+            mechanisms: Vec::new(),
+            stls: false,
+            utf8: false,
+            login_delay: advertised.login_delay,
+            expire: Some(Expire::Never),
+            implementation: advertised.implementation.clone(),
+        }
+    }
+
+    fn refuse(&self, client: &mut Client, failure: &Failure) {
+        self.logger.log(
+            &self
+                .about(Record::warning("maildrop not opened"))
+                .with("reason", &failure.log),
+        );
+        let code = match failure.class {
+            Class::InUse => ResponseCode::InUse,
+            Class::Temporary => ResponseCode::SysTemp,
+            Class::Permanent => ResponseCode::SysPerm,
+        };
+        let mut replies = Vec::new();
+        reply::err(&mut replies, Some(code), failure.client);
+        // A client that has gone does not miss it.
+        let _ = client.queue(&mut replies).and_then(|()| client.flush());
+    }
+
+    fn log_end(&self, end: &End, tally: &Tally, sent: u64) {
+        let record = match end {
+            End::Quit | End::Gone(_) => Record::info("session ended"),
+            End::Errors | End::Maildrop(_) | End::NotUpdated(_) => Record::warning("session ended"),
+        };
+        self.logger.log(
+            &self
+                .about(record)
+                .with("end", end)
+                .with("retr", tally.retrieved)
+                .with("retr_octets", tally.retrieved_octets)
+                .with("top", tally.topped)
+                .with("deleted", tally.deleted)
+                .with("deleted_octets", tally.deleted_octets)
+                .with("left", tally.left)
+                .with("sent_octets", sent),
+        );
+    }
+
+    /// Adds who it is about.
+    fn about(&self, record: Record) -> Record {
+        record
+            .with("session", self.order.id)
+            .with("user", &self.order.account.name)
+            .with_some("peer", self.order.peer)
+    }
+}
