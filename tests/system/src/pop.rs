@@ -4,7 +4,8 @@
 use crate::poll::PATIENCE;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use std::net::{SocketAddr, TcpStream};
+use rustix::net::{AddressFamily, SocketType};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
@@ -49,6 +50,20 @@ impl Pop {
             .unwrap_or_else(|error| panic!("{address}: {error}"));
         stream.set_nodelay(true).expect("TCP_NODELAY");
         Pop::over(stream.into())
+    }
+
+    /// As [`Pop::dial`], from a chosen address.
+    pub fn dial_from(source: IpAddr, address: SocketAddr) -> Pop {
+        let family = if source.is_ipv4() {
+            AddressFamily::INET
+        } else {
+            AddressFamily::INET6
+        };
+        let socket = rustix::net::socket(family, SocketType::STREAM, None).expect("a socket");
+        rustix::net::bind(&socket, &SocketAddr::new(source, 0)).expect("the source address");
+        rustix::net::connect(&socket, &address)
+            .unwrap_or_else(|error| panic!("{address}: {error}"));
+        Pop::over(socket)
     }
 
     /// Speaks over `socket`.

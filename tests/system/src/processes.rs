@@ -70,6 +70,17 @@ impl Process {
             .join(" ")
     }
 
+    /// What it calls itself: a forked process by its thread's name, an executed one by its first argument.
+    pub fn title(self) -> String {
+        let name = fs::read_to_string(self.file("comm")).unwrap_or_default();
+        let name = name.trim_end();
+        if name.contains(": ") {
+            name.to_owned()
+        } else {
+            self.command_line()
+        }
+    }
+
     /// Its real user number.
     pub fn user(self) -> Option<u32> {
         self.status("Uid")?.split(' ').next()?.parse().ok()

@@ -77,6 +77,21 @@ impl Server {
         processes::tree(self.master())
     }
 
+    /// The process whose title is `popa3d: NAME`, awaited; a title may be cut to the 15 octets the kernel keeps.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn role(&self, name: &str) -> Process {
+        let title = format!("popa3d: {name}");
+        let kept = &title[..title.len().min(15)];
+        poll::until(&title, || {
+            self.processes().into_iter().find(|process| {
+                let called = process.title();
+                called == title || called == kept
+            })
+        })
+    }
+
     /// What it has written to standard error.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).expect("the log")).into_owned()

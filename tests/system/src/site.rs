@@ -145,6 +145,7 @@ impl<'m> Site<'m> {
             .or_set("", "listen", &format!(r#"["{address}"]"#))
             .or_set("auth", "backends", r#"["users-file"]"#)
             .or_set("auth", "users_file", &quoted("users"))
+            .or_set("", "state_directory", &quoted("state"))
             .or_set(
                 "maildrop",
                 "location",

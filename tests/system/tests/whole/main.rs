@@ -1,8 +1,17 @@
 //! The whole system under test: one program of many tests, each file one idea.
 
+mod accounts;
+mod activation;
 mod bad_input;
 mod clients;
+mod command_line;
+mod confinement;
 mod dialogue;
 mod differential;
 mod inetd_servers;
+mod limits;
+mod logs;
+mod maildrops;
+mod roles;
 mod rules;
+mod trouble;

@@ -1,0 +1,234 @@
+//! What the kernel says about each role while it serves: who it is, what it may do, what it can see.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use system_tests::corpus;
+use system_tests::pop::Pop;
+use system_tests::processes::Process;
+use system_tests::server::Server;
+use system_tests::site::{Setup, Site};
+use system_tests::users::{ALICE, OPERATOR_ID, SERVICE};
+
+/// A server, a session before its login and one behind it, so that every kind of process is there.
+fn in_full_work(site: &Site, body: impl FnOnce(&Server)) {
+    site.deliver(ALICE, &corpus::mbox(&corpus::many(2)));
+    let server = site.serve();
+    let mut waiting: Pop = site.connect();
+    waiting.ok("USER bob");
+    let mut pop = site.login(ALICE);
+    pop.ok("STAT");
+    body(&server);
+}
+
+/// Roles with the user that each must be: [listener, session spawner, session, auth, spawner, maildrop].
+const ROLES: [(&str, u32); 6] = [
+    ("listener", SERVICE[0].1),
+    ("session spawner", SERVICE[0].1),
+    ("session", SERVICE[0].1),
+    ("auth", SERVICE[1].1),
+    ("spawner", SERVICE[2].1),
+    ("maildrop", ALICE.id),
+];
+
+fn status(process: Process, key: &str) -> String {
+    process
+        .status(key)
+        .unwrap_or_else(|| panic!("{key} of {}", process.title()))
+}
+
+#[test]
+fn each_role_is_its_own_user_four_times_over() {
+    Setup::new().as_root(|site| {
+        in_full_work(site, |server| {
+            for (role, id) in ROLES {
+                let process = server.role(role);
+                let four = [id.to_string().as_str(); 4].join(" ");
+                assert_eq!(status(process, "Uid"), four, "{role}");
+                assert_eq!(status(process, "Gid"), four, "{role}");
+            }
+            let groups = |role: &str| status(server.role(role), "Groups");
+            assert!(
+                groups("auth").split(' ').count() <= 2,
+                "auth: {}",
+                groups("auth")
+            );
+            assert_eq!(
+                groups("maildrop").replace(&ALICE.id.to_string(), ""),
+                "",
+                "the user's own group alone"
+            );
+        });
+    });
+}
+
+#[test]
+fn no_role_keeps_a_capability_but_the_spawner_what_it_is_for() {
+    const CAP_SETGID_AND_SETUID: u64 = 1 << 6 | 1 << 7;
+    Setup::new().as_root(|site| {
+        in_full_work(site, |server| {
+            for (role, _) in ROLES {
+                let process = server.role(role);
+                for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+                    let held = u64::from_str_radix(&status(process, set), 16).expect("a set");
+                    let allowed = if role == "spawner" {
+                        CAP_SETGID_AND_SETUID
+                    } else {
+                        0
+                    };
+                    assert_eq!(held & !allowed, 0, "{set} of {role}: {held:x}");
+                }
+            }
+        });
+    });
+}
+
+#[test]
+fn every_role_is_filtered_and_can_gain_nothing() {
+    let check = |server: &Server| {
+        for (role, _) in ROLES {
+            let process = server.role(role);
+            assert_eq!(status(process, "NoNewPrivs"), "1", "{role}");
+            assert_eq!(status(process, "Seccomp"), "2", "{role}");
+            assert_eq!(status(process, "Threads"), "1", "{role}");
+        }
+    };
+    Setup::new().as_root(|site| in_full_work(site, check));
+    Setup::new().as_ordinary_user(|site| in_full_work(site, check));
+}
+
+#[test]
+fn network_roles_see_an_empty_directory_that_they_cannot_write() {
+    Setup::new().as_root(|site| {
+        in_full_work(site, |server| {
+            for role in ["listener", "session spawner", "session"] {
+                let process = server.role(role);
+                let root = fs::read_link(process.file("root")).expect("its root");
+                assert_eq!(root, Path::new("/var/empty"), "{role}");
+                assert_eq!(
+                    fs::read_link(process.file("cwd")).expect("its directory"),
+                    root,
+                    "{role}"
+                );
+            }
+        });
+    });
+}
+
+#[test]
+fn other_processes_cannot_look_into_a_role() {
+    Setup::new().as_root(|site| {
+        in_full_work(site, |server| {
+            for (role, _) in ROLES {
+                let process = server.role(role);
+                // A process that may not be dumped or traced belongs to root under /proc.
+                let owner = fs::metadata(process.file("mem")).expect("its memory");
+                assert_eq!(
+                    std::os::unix::fs::MetadataExt::uid(&owner),
+                    0,
+                    "{role} is dumpable"
+                );
+            }
+        });
+    });
+}
+
+#[test]
+fn no_role_holds_a_descriptor_that_is_not_its_business() {
+    Setup::new().as_root(|site| {
+        in_full_work(site, |server| {
+            for (role, _) in ROLES {
+                for entry in fs::read_dir(server.role(role).file("fd"))
+                    .expect("its descriptors")
+                    .flatten()
+                {
+                    let Ok(target) = fs::read_link(entry.path()) else {
+                        continue;
+                    };
+                    let target = target.display().to_string();
+                    let own = ["socket:", "pipe:", "anon_inode:", "/dev/null"]
+                        .iter()
+                        .any(|kind| target.starts_with(kind));
+                    let mail = role == "maildrop"
+                        && (target.starts_with("/var/mail") || target.contains("popa3d"));
+                    let locks = role == "spawner" && target.starts_with("/var/lib/popa3d");
+                    let secrets = role == "auth" && target.starts_with("/etc/");
+                    assert!(own || mail || locks || secrets, "{role} holds {target}");
+                }
+            }
+        });
+    });
+}
+
+#[test]
+fn without_root_every_role_is_the_one_user_and_still_confined() {
+    Setup::new().as_ordinary_user(|site| {
+        in_full_work(site, |server| {
+            let user = if site.machine.is_some() {
+                OPERATOR_ID
+            } else {
+                rustix::process::getuid().as_raw()
+            };
+            for (role, _) in ROLES {
+                let process = server.role(role);
+                assert_eq!(process.user(), Some(user), "{role}");
+                assert_eq!(status(process, "CapEff"), "0000000000000000", "{role}");
+            }
+        });
+    });
+}
+
+/// The numbers of file-opening, program-starting and identity-changing calls that a whole session made, by user, as
+/// strace saw them: nothing is opened as root once a client is there.
+#[test]
+fn a_session_opens_nothing_as_root() {
+    Setup::new().as_root(|site| {
+        site.deliver(ALICE, &corpus::mbox(&corpus::many(2)));
+        let server = site.serve();
+        let trace = site.directory.join("trace");
+        let mut strace = std::process::Command::new("/usr/bin/strace");
+        strace.args([
+            "-f",
+            "-qq",
+            "-e",
+            "trace=open,openat,openat2,execve,execveat,setuid,setresuid",
+            "-o",
+        ]);
+        strace.arg(&trace);
+        for process in server.processes() {
+            strace.arg("-p").arg(process.0.as_raw_nonzero().to_string());
+        }
+        let mut strace = strace
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .expect("strace");
+        let traced = |process: &Process| status(*process, "TracerPid") != "0";
+        system_tests::poll::until("strace", || {
+            server.processes().iter().all(traced).then_some(())
+        });
+        let mut pop = site.login(ALICE);
+        pop.listing("RETR 1");
+        pop.ok("DELE 1");
+        pop.ok("QUIT");
+        pop.expect_closed();
+        let pid = rustix::process::Pid::from_child(&strace);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("strace");
+        strace.wait().expect("strace");
+        let text = fs::read_to_string(&trace).expect("the trace");
+        let master = server.master().0.as_raw_nonzero().to_string();
+        let calls: BTreeSet<&str> = text
+            .lines()
+            .filter(|line| line.starts_with(&format!("{master} ")))
+            .collect();
+        let by_master: Vec<&&str> = calls
+            .iter()
+            .filter(|line| line.contains("open") || line.contains("exec"))
+            .collect();
+        assert!(by_master.is_empty(), "the master: {by_master:#?}");
+        assert!(!text.contains("execve("), "a program was started:\n{text}");
+        assert!(
+            text.contains("/var/mail") || text.contains("alice"),
+            "the trace shows the maildrop:\n{text}"
+        );
+    });
+}

@@ -1,0 +1,154 @@
+//! Kill -9 of each role: the master starts it anew, sessions go on where they can, nothing hangs.
+
+use std::fs;
+use system_tests::corpus;
+use system_tests::poll;
+use system_tests::server::Server;
+use system_tests::site::{Setup, Site};
+use system_tests::users::{ALICE, BOB};
+
+fn kill(server: &Server, role: &str) {
+    let process = server.role(role);
+    process.kill();
+    poll::until("its end", || (!process.is_running()).then_some(()));
+}
+
+/// The daemon serves a new session, sooner or later.
+fn serves_again(site: &Site) {
+    poll::until("a session after the kill", || {
+        let mut pop = system_tests::pop::Pop::dial(site.address);
+        if !pop.try_reply()?.ok || !pop.try_send(format!("USER {}\r\n", BOB.name).as_bytes()) {
+            return None;
+        }
+        if !pop.try_reply()?.ok || !pop.try_send(format!("PASS {}\r\n", BOB.password).as_bytes()) {
+            return None;
+        }
+        if !pop.try_reply()?.ok {
+            return None;
+        }
+        pop.ok("QUIT");
+        Some(())
+    });
+}
+
+fn survives_the_kill_of(role: &str) {
+    let setup = Setup::new().set("limits", "sessions_per_source", "10000");
+    setup.as_root(|site| {
+        let mail = corpus::many(3);
+        site.deliver(ALICE, &corpus::mbox(&mail));
+        let server = site.serve();
+        let mut logged_in = site.login(ALICE);
+        logged_in.ok("DELE 1");
+        let old = server.role(role);
+        kill(&server, role);
+        serves_again(site);
+        assert_ne!(server.role(role), old, "a new process");
+        server.await_log("the role's end", |line| {
+            line.starts_with("role ended") && line.contains("role=")
+        });
+        logged_in.ok("NOOP");
+        logged_in.ok("QUIT");
+        assert!(fs::read(site.mailbox(ALICE)).expect("the mailbox") == corpus::mbox(&mail[1..]));
+    });
+}
+
+#[test]
+fn the_listener_may_be_killed() {
+    survives_the_kill_of("listener");
+}
+
+#[test]
+fn the_session_spawner_may_be_killed() {
+    survives_the_kill_of("session spawner");
+}
+
+#[test]
+fn auth_may_be_killed() {
+    survives_the_kill_of("auth");
+}
+
+#[test]
+fn the_spawner_may_be_killed() {
+    survives_the_kill_of("spawner");
+}
+
+#[test]
+fn a_killed_session_takes_only_its_client_with_it() {
+    Setup::new().as_root(|site| {
+        let server = site.serve();
+        let mut other = site.login(BOB);
+        let mut pop = site.connect();
+        pop.ok("USER alice");
+        kill(&server, "session");
+        pop.expect_closed();
+        other.ok("QUIT");
+        serves_again(site);
+    });
+}
+
+#[test]
+fn a_killed_maildrop_process_frees_its_maildrop_and_updates_nothing() {
+    Setup::new().as_root(|site| {
+        let mail = corpus::many(3);
+        site.deliver(ALICE, &corpus::mbox(&mail));
+        let server = site.serve();
+        let mut pop = site.login(ALICE);
+        pop.ok("DELE 1");
+        kill(&server, "maildrop");
+        pop.expect_closed();
+        let mut pop = poll::until("the maildrop to be free", || {
+            let mut pop = site.connect();
+            pop.ok("USER alice");
+            pop.ask(&format!("PASS {}", ALICE.password))
+                .ok
+                .then_some(pop)
+        });
+        assert!(pop.ok("STAT").starts_with("3 "));
+    });
+}
+
+#[test]
+fn sessions_outlive_the_master() {
+    Setup::new().as_root(|site| {
+        let mail = corpus::many(3);
+        site.deliver(ALICE, &corpus::mbox(&mail));
+        let server = site.serve();
+        let mut pop = site.login(ALICE);
+        pop.ok("DELE 1");
+        let master = server.master();
+        master.kill();
+        poll::until("the master's end", || (!master.is_running()).then_some(()));
+        pop.ok("QUIT");
+        pop.expect_closed();
+        assert!(fs::read(site.mailbox(ALICE)).expect("the mailbox") == corpus::mbox(&mail[1..]));
+        // What was confined to serve others has nobody to serve and ends.
+        poll::until("the end of the roles", || {
+            let left = system_tests::processes::of_this_machine();
+            (!left
+                .iter()
+                .any(|process| process.title().starts_with("popa3d")))
+            .then_some(())
+        });
+        // And another master can take the address at once.
+        let _server = site.serve();
+        site.login(BOB).ok("QUIT");
+    });
+}
+
+#[test]
+fn a_stopped_server_leaves_no_process_and_the_port_free() {
+    Setup::new().as_root(|site| {
+        for _ in 0..2 {
+            let server = site.serve();
+            site.login(BOB).ok("QUIT");
+            assert_eq!(server.stop().code(), Some(0));
+            poll::until("the last process", || {
+                let left = system_tests::processes::of_this_machine();
+                (!left
+                    .iter()
+                    .any(|process| process.title().starts_with("popa3d")))
+                .then_some(())
+            });
+        }
+    });
+}
