@@ -1,11 +1,13 @@
-//! Typed messages between two processes: one message a datagram, postcard-encoded, with the descriptors it announces.
+//! Typed messages between two processes: one message a datagram, postcard-encoded, with the
+//! descriptors it announces.
 //!
-//! Every role speaks through channels. The other end is not trusted: a datagram that is too long, does not decode, leaves
-//! octets over or brings another number of descriptors than its message says is an error of its own kind, and nothing of
-//! it survives. What to do then is the caller's decision; at a privilege border, to end that channel.
+//! Every role speaks through channels. The other end is not trusted: a datagram that is too long,
+//! does not decode, leaves octets over or brings another number of descriptors than its message
+//! says is an error of its own kind, and nothing of it survives. What to do then is the caller's
+//! decision; at a privilege border, to end that channel.
 //!
-//! `SOCK_SEQPACKET` rather than `SOCK_STREAM`, so that no length has to be believed; rather than `SOCK_DGRAM`, so that
-//! the other end's death is seen as the end of file.
+//! `SOCK_SEQPACKET` rather than `SOCK_STREAM`, so that no length has to be believed; rather than
+//! `SOCK_DGRAM`, so that the other end's death is seen as the end of file.
 
 use std::cell::Cell;
 use std::fmt;
@@ -23,13 +25,14 @@ use zeroize::Zeroize;
 
 use crate::packet::{self, Arrival, Descriptors, MAX_DESCRIPTORS};
 
-/// The largest [`Message::MAX_OCTETS`] there may be: what the kernel takes in one datagram with its default socket buffer
-/// (212,992 octets with its book-keeping), rounded down.
+/// The largest [`Message::MAX_OCTETS`] there may be: what the kernel takes in one datagram with its
+/// default socket buffer (212,992 octets with its book-keeping), rounded down.
 pub const MAX_DATAGRAM: usize = 128 * 1024;
 
 /// What may travel over a channel.
 pub trait Message: Serialize + DeserializeOwned {
-    /// The longest encoding, in octets; nothing longer is sent or received. At most [`MAX_DATAGRAM`], and at least 1.
+    /// The longest encoding, in octets; nothing longer is sent or received. At most
+    /// [`MAX_DATAGRAM`], and at least 1.
     const MAX_OCTETS: usize;
 
     /// How many descriptors must come with this message, at most [`MAX_DESCRIPTORS`].
@@ -64,7 +67,8 @@ pub struct Credentials {
     pub gid: u32,
 }
 
-/// Why a message was not sent or not received. Whatever came with a refused message has been closed and wiped.
+/// Why a message was not sent or not received. Whatever came with a refused message has been closed
+/// and wiped.
 #[derive(Debug)]
 pub enum ChannelError {
     /// The descriptor is no `AF_UNIX` `SOCK_SEQPACKET` socket.
@@ -75,7 +79,8 @@ pub enum ChannelError {
     WouldBlock,
     /// Sending: the message encodes to more than its `MAX_OCTETS`.
     TooLarge,
-    /// Sending: the message encodes to nothing, which would look like the end of file, or does not encode.
+    /// Sending: the message encodes to nothing, which would look like the end of file, or does not
+    /// encode.
     Unencodable,
     /// Receiving: the datagram is longer than the message type's `MAX_OCTETS`.
     Truncated,
@@ -113,10 +118,11 @@ impl Channel {
         Ok((Self { socket: one }, Self { socket: other }))
     }
 
-    /// A receiving end for [`receive_with_credentials`](Self::receive_with_credentials), and the end to send from, which
-    /// any number of processes may hold.
+    /// A receiving end for [`receive_with_credentials`](Self::receive_with_credentials), and the
+    /// end to send from, which any number of processes may hold.
     ///
-    /// Asked of the kernel here and never later: of a datagram that was sent before, it does not know the sender.
+    /// Asked of the kernel here and never later: of a datagram that was sent before, it does not
+    /// know the sender.
     ///
     /// # Errors
     /// No descriptors left.
@@ -196,7 +202,8 @@ impl Channel {
         self.receive_flagged(RecvFlags::empty(), with_credentials)
     }
 
-    /// As [`receive_with_credentials`](Self::receive_with_credentials), but `None` where that would wait.
+    /// As [`receive_with_credentials`](Self::receive_with_credentials), but `None` where that would
+    /// wait.
     ///
     /// # Errors
     /// [`ChannelError`]; the datagram is gone then.
@@ -291,8 +298,9 @@ fn none_if_would_block<T>(received: Result<T, ChannelError>) -> Result<Option<T>
 }
 
 thread_local! {
-    /// One buffer for all channels, as long as the longest message type seen, all zeroes while nobody uses it: so a short
-    /// message costs neither an allocation nor the clearing of `MAX_OCTETS`, and no password stays behind in it.
+    /// One buffer for all channels, as long as the longest message type seen, all zeroes while
+    /// nobody uses it: so a short message costs neither an allocation nor the clearing of
+    /// `MAX_OCTETS`, and no password stays behind in it.
     static IDLE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
@@ -311,7 +319,8 @@ impl Scratch {
             assert!(M::MAX_OCTETS >= 1 && M::MAX_OCTETS <= MAX_DATAGRAM);
         }
         let limit = M::MAX_OCTETS;
-        // Empty when the thread is just ending or a message's own encoding uses a channel: then with a buffer of its own.
+        // Empty when the thread is just ending or a message's own encoding uses a channel: then
+        // with a buffer of its own.
         let mut octets = IDLE.try_with(Cell::take).unwrap_or_default();
         if octets.len() < limit {
             octets.resize(limit, 0);
@@ -407,194 +416,4 @@ impl std::error::Error for ChannelError {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde::Deserialize;
-
-    use super::*;
-
-    #[derive(Debug, PartialEq, Serialize, Deserialize)]
-    enum Spoken {
-        Words(String),
-        Handed { count: u8 },
-    }
-
-    impl Message for Spoken {
-        const MAX_OCTETS: usize = 64;
-
-        fn descriptors(&self) -> usize {
-            match self {
-                Self::Words(_) => 0,
-                Self::Handed { count } => usize::from(*count),
-            }
-        }
-    }
-
-    /// Nothing but a length.
-    #[derive(Debug, PartialEq, Serialize, Deserialize)]
-    struct Large(Vec<u8>);
-
-    impl Message for Large {
-        const MAX_OCTETS: usize = MAX_DATAGRAM;
-    }
-
-    #[derive(Debug, Serialize, Deserialize)]
-    struct Nothing;
-
-    impl Message for Nothing {
-        const MAX_OCTETS: usize = 1;
-    }
-
-    fn words(count: usize) -> Spoken {
-        Spoken::Words("w".repeat(count))
-    }
-
-    fn receive<M: Message>(channel: &Channel) -> (M, Descriptors) {
-        match channel.receive().unwrap() {
-            Received::Message(message, descriptors) => (message, descriptors),
-            Received::Closed => panic!("closed"),
-        }
-    }
-
-    /// What a datagram of these octets is taken for.
-    fn received_as(octets: &[u8]) -> ChannelError {
-        let (ours, theirs) = Channel::pair().unwrap();
-        packet::send(theirs.as_fd(), octets, &[], SendFlags::empty()).unwrap();
-        ours.receive::<Spoken>().unwrap_err()
-    }
-
-    #[test]
-    fn messages_arrive_whole_and_in_order() {
-        let (ours, theirs) = Channel::pair().unwrap();
-        for count in [0, 1, 62] {
-            theirs.send(&words(count), &[]).unwrap();
-        }
-        for count in [0, 1, 62] {
-            assert_eq!(receive::<Spoken>(&ours).0, words(count));
-        }
-        drop(theirs);
-        assert!(matches!(ours.receive::<Spoken>(), Ok(Received::Closed)));
-    }
-
-    #[test]
-    fn descriptors_arrive_in_order_and_mean_the_same() {
-        let (ours, theirs) = Channel::pair().unwrap();
-        let pairs = [Channel::pair().unwrap(), Channel::pair().unwrap()];
-        let sent = [pairs[0].0.as_fd(), pairs[1].0.as_fd()];
-        theirs.send(&Spoken::Handed { count: 2 }, &sent).unwrap();
-        let (_, descriptors) = receive::<Spoken>(&ours);
-        assert_eq!(descriptors.len(), 2);
-        for ((descriptor, (_, other)), count) in descriptors.zip(&pairs).zip(1..) {
-            Channel::from_fd(descriptor)
-                .unwrap()
-                .send(&words(count), &[])
-                .unwrap();
-            assert_eq!(receive::<Spoken>(other).0, words(count));
-        }
-    }
-
-    #[test]
-    fn a_message_sends_as_many_descriptors_as_it_says() {
-        let (ours, theirs) = Channel::pair().unwrap();
-        let descriptors = [ours.as_fd(); MAX_DESCRIPTORS + 1];
-        for (count, given) in [(0, 1), (1, 0), (2, 1), (5, 5)] {
-            let sent = theirs.send(&Spoken::Handed { count }, &descriptors[..given]);
-            assert!(
-                matches!(sent, Err(ChannelError::WrongDescriptors { .. })),
-                "{sent:?}"
-            );
-        }
-        assert!(ours.try_receive::<Spoken>().unwrap().is_none());
-    }
-
-    #[test]
-    fn what_is_too_large_or_empty_is_not_sent() {
-        let (ours, theirs) = Channel::pair().unwrap();
-        assert!(matches!(
-            theirs.send(&words(63), &[]),
-            Err(ChannelError::TooLarge)
-        ));
-        assert!(matches!(
-            theirs.send(&Nothing, &[]),
-            Err(ChannelError::Unencodable)
-        ));
-        assert!(ours.try_receive::<Spoken>().unwrap().is_none());
-    }
-
-    #[test]
-    fn the_largest_message_fits_into_the_socket() {
-        let (ours, theirs) = Channel::pair().unwrap();
-        let large = Large(vec![7; MAX_DATAGRAM - 3]);
-        theirs.send(&large, &[]).unwrap();
-        assert_eq!(receive::<Large>(&ours).0, large);
-    }
-
-    #[test]
-    fn each_malformed_datagram_is_an_error_of_its_own() {
-        assert!(matches!(received_as(&[0; 65]), ChannelError::Truncated));
-        assert!(matches!(
-            received_as(&[0, 5, b'w']),
-            ChannelError::Undecodable
-        ));
-        assert!(matches!(received_as(&[2]), ChannelError::Undecodable));
-        assert!(matches!(
-            received_as(&[0, 1, 0xFF]),
-            ChannelError::Undecodable
-        ));
-        assert!(matches!(
-            received_as(&[0, 1, b'w', 0]),
-            ChannelError::LeftOver
-        ));
-        assert!(matches!(
-            received_as(&[1, 1]),
-            ChannelError::WrongDescriptors {
-                expected: 1,
-                found: 0
-            }
-        ));
-        // A length that would be 16 exabytes.
-        let length = [
-            0, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x01,
-        ];
-        assert!(matches!(received_as(&length), ChannelError::Undecodable));
-    }
-
-    #[test]
-    fn trying_never_waits() {
-        let (ours, theirs) = Channel::pair().unwrap();
-        assert!(ours.try_receive::<Spoken>().unwrap().is_none());
-        let full = (0..1_000_000).find_map(|_| theirs.try_send(&words(60), &[]).err());
-        assert!(matches!(full, Some(ChannelError::WouldBlock)), "{full:?}");
-        assert_eq!(receive::<Spoken>(&ours).0, words(60));
-        theirs.try_send(&words(60), &[]).unwrap();
-    }
-
-    #[test]
-    fn only_seqpacket_unix_sockets_are_channels() {
-        let is_refused =
-            |socket: OwnedFd| matches!(Channel::from_fd(socket), Err(ChannelError::NotAChannel));
-        assert!(is_refused(
-            std::os::unix::net::UnixDatagram::unbound().unwrap().into()
-        ));
-        assert!(is_refused(
-            std::os::unix::net::UnixStream::pair().unwrap().0.into()
-        ));
-        assert!(is_refused(
-            std::net::TcpListener::bind("127.0.0.1:0").unwrap().into()
-        ));
-        assert!(is_refused(std::fs::File::open("/dev/null").unwrap().into()));
-        assert!(Channel::from_fd(Channel::pair().unwrap().0.into_fd()).is_ok());
-    }
-
-    #[test]
-    fn no_octet_stays_in_the_buffer() {
-        let (ours, theirs) = Channel::pair().unwrap();
-        theirs.send(&words(60), &[]).unwrap();
-        receive::<Spoken>(&ours);
-        let _ = theirs.send(&words(63), &[]);
-        packet::send(theirs.as_fd(), &[0xFF; 70], &[], SendFlags::empty()).unwrap();
-        let _ = ours.receive::<Spoken>();
-        let idle = IDLE.take();
-        assert_eq!(idle.len(), Spoken::MAX_OCTETS);
-        assert!(idle.iter().all(|&octet| octet == 0), "{idle:?}");
-    }
-}
+mod tests;

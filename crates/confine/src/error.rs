@@ -3,8 +3,8 @@
 use std::fmt;
 use std::io;
 
-/// Why a process could not be confined. There is one thing to do about it: report it and end the process, as it may be
-/// confined in part.
+/// Why a process could not be confined. There is one thing to do about it: report it and end the
+/// process, as it may be confined in part.
 #[derive(Debug)]
 pub enum ConfineError {
     /// The process has threads: privileges belong to threads, and those of the others would stay.

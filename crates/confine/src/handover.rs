@@ -1,9 +1,10 @@
-//! Handing a connection to another process over a stream socketpair: one header with octets and descriptors, after which
-//! the same socket goes on as a plain stream.
+//! Handing a connection to another process over a stream socketpair: one header with octets and
+//! descriptors, after which the same socket goes on as a plain stream.
 //!
-//! The session sends what its client had pipelined behind PASS, and the client's socket (or nothing, when it stays as a TLS
-//! relay); the maildrop process receives it. The receiver trusts neither length nor number, and never reads past the header,
-//! because the octets behind it belong to the stream.
+//! The session sends what its client had pipelined behind PASS, and the client's socket (or
+//! nothing, when it stays as a TLS relay); the maildrop process receives it. The receiver trusts
+//! neither length nor number, and never reads past the header, because the octets behind it belong
+//! to the stream.
 
 use std::os::fd::BorrowedFd;
 
@@ -13,14 +14,15 @@ use rustix::net::{RecvFlags, SendFlags};
 use crate::channel::ChannelError;
 use crate::packet::{self, Descriptors, MAX_DESCRIPTORS};
 
-/// How many octets may be handed over: what a session buffers at most of a client that sends commands ahead
-/// (RFC 2449 section 6.6).
+/// How many octets may be handed over: what a session buffers at most of a client that sends
+/// commands ahead (RFC 2449 section 6.6).
 pub const MAX_PIPELINED: usize = 64 * 1024;
 
 /// A big-endian `u32`: how many octets follow.
 const LENGTH_OCTETS: usize = 4;
 
-/// Sends `octets` (at most [`MAX_PIPELINED`]) and duplicates of `descriptors` (at most [`MAX_DESCRIPTORS`]).
+/// Sends `octets` (at most [`MAX_PIPELINED`]) and duplicates of `descriptors` (at most
+/// [`MAX_DESCRIPTORS`]).
 ///
 /// # Errors
 /// [`ChannelError`]. A part may have been sent: the stream is of no use then.
@@ -43,13 +45,13 @@ pub fn send(
     send_all(stream, octets, &[])
 }
 
-/// Receives what [`send`] sent, waiting for it as the socket's time-outs say. Any number of descriptors up to
-/// [`MAX_DESCRIPTORS`] is handed out; the caller knows how many it wants.
+/// Receives what [`send`] sent, waiting for it as the socket's time-outs say. Any number of
+/// descriptors up to [`MAX_DESCRIPTORS`] is handed out; the caller knows how many it wants.
 ///
 /// # Errors
-/// [`ChannelError::Closed`] when the stream ends within the header, [`ChannelError::Truncated`] for a length above
-/// [`MAX_PIPELINED`], [`ChannelError::WrongDescriptors`] for descriptors behind the length, and as for
-/// channels. The stream is of no use then.
+/// [`ChannelError::Closed`] when the stream ends within the header, [`ChannelError::Truncated`] for
+/// a length above [`MAX_PIPELINED`], [`ChannelError::WrongDescriptors`] for descriptors behind the
+/// length, and as for channels. The stream is of no use then.
 pub fn receive(stream: BorrowedFd<'_>) -> Result<(Vec<u8>, Descriptors), ChannelError> {
     let mut length = [0; LENGTH_OCTETS];
     let descriptors = receive_all(stream, &mut length)?;

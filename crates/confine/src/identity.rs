@@ -1,7 +1,8 @@
 //! Becoming somebody who is not root, for good.
 //!
-//! Every role but the master runs this once, early; the spawner's children run it from the spawner's own, already lowered
-//! identity. Nothing is trusted: after the calls, the kernel is asked what we are now, and root is tried for.
+//! Every role but the master runs this once, early; the spawner's children run it from the
+//! spawner's own, already lowered identity. Nothing is trusted: after the calls, the kernel is
+//! asked what we are now, and root is tried for.
 
 use std::fmt;
 
@@ -109,9 +110,9 @@ pub fn may_change() -> bool {
     capabilities(None).is_ok_and(|held| held.effective.contains(Capabilities::SETUID))
 }
 
-/// Becomes `identity`, without any capability, irreversibly. In a process that never had a capability (a user's own
-/// server) nothing can be changed: then it is only verified that this is its user and group already, and its
-/// supplementary groups stay as they are.
+/// Becomes `identity`, without any capability, irreversibly. In a process that never had a
+/// capability (a user's own server) nothing can be changed: then it is only verified that this is
+/// its user and group already, and its supplementary groups stay as they are.
 ///
 /// # Errors
 /// [`ConfineError`]; the process may be half changed and has to end.
@@ -119,8 +120,9 @@ pub fn drop_to(identity: &Identity) -> Result<(), ConfineError> {
     drop_to_keeping(identity, Capabilities::empty())
 }
 
-/// As [`drop_to`], but keeps exactly the capabilities named: [`Capabilities::SETUID`] and [`Capabilities::SETGID`] for a
-/// spawner. Its children come from there to no capability at all by [`drop_to`].
+/// As [`drop_to`], but keeps exactly the capabilities named: [`Capabilities::SETUID`] and
+/// [`Capabilities::SETGID`] for a spawner. Its children come from there to no capability at all by
+/// [`drop_to`].
 ///
 /// # Errors
 /// [`ConfineError`]; the process may be half changed and has to end.
@@ -132,8 +134,8 @@ pub fn drop_to_keeping(identity: &Identity, kept: Capabilities) -> Result<(), Co
     if held.permitted.is_empty() {
         verify_ids(identity)?;
     } else {
-        // The bounding set first: emptying it takes CAP_SETPCAP, which only root has. It says what an exec could bring back,
-        // so it is empty also where capabilities are kept.
+        // The bounding set first: emptying it takes CAP_SETPCAP, which only root has. It says what
+        // an exec could bring back, so it is empty also where capabilities are kept.
         if held.effective.contains(Capabilities::SETPCAP) {
             empty_bounding_set()?;
         }

@@ -1,4 +1,5 @@
-//! Descriptors that whoever started the program left open for it: sockets of a service manager, connections of inetd.
+//! Descriptors that whoever started the program left open for it: sockets of a service manager,
+//! connections of inetd.
 
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
@@ -14,9 +15,11 @@ const MAX_NUMBER: RawFd = 64;
 /// Which have been taken, so that none gets two owners.
 static TAKEN: AtomicU64 = AtomicU64::new(0);
 
-/// Becomes the owner of a descriptor that was open when the program started, and closes it on exec from now on.
+/// Becomes the owner of a descriptor that was open when the program started, and closes it on exec
+/// from now on.
 ///
-/// Standard input, output and error have their owners in the standard library and are not to be had here.
+/// Standard input, output and error have their owners in the standard library and are not to be had
+/// here.
 ///
 /// # Errors
 /// Not open, taken before, opened by this very program, or out of range.

@@ -1,9 +1,10 @@
 //! What confines a process, and how confined processes speak to each other.
 //!
-//! Every role links this crate; it is the only one with `unsafe` system calls (all of them in `sys.rs`, one call per
-//! function; `users.rs` asks the C library's databases, and the crypt and PAM bindings are `role-auth`'s). It trusts the
-//! kernel and its own parent process. It does not trust the other end of a channel: whatever arrives there is bounded,
-//! decoded whole or refused, and descriptors that come with a refused message are closed.
+//! Every role links this crate; it is the only one with `unsafe` system calls (all of them in
+//! `sys.rs`, one call per function; `users.rs` asks the C library's databases, and the crypt and
+//! PAM bindings are `role-auth`'s). It trusts the kernel and its own parent process. It does not
+//! trust the other end of a channel: whatever arrives there is bounded, decoded whole or refused,
+//! and descriptors that come with a refused message are closed.
 //!
 //! | module | what for |
 //! |---|---|

@@ -1,15 +1,17 @@
 //! Open-file-description locks: fcntl(2) locks that belong to the open file, not to the process.
 //!
-//! The maildrop process and its spawner run this. They conflict with the classical fcntl locks of other mail programs, as
-//! Debian policy section 11.6 wants, but are not lost when some library closes another descriptor of the same file, and they
-//! last as long as any duplicate of the descriptor: that is how a spawner keeps a lock whose owner was killed.
+//! The maildrop process and its spawner run this. They conflict with the classical fcntl locks of
+//! other mail programs, as Debian policy section 11.6 wants, but are not lost when some library
+//! closes another descriptor of the same file, and they last as long as any duplicate of the
+//! descriptor: that is how a spawner keeps a lock whose owner was killed.
 
 use std::io;
 use std::os::fd::BorrowedFd;
 
 use crate::sys;
 
-/// Locks the whole file (open for writing) against everybody. `false`: somebody else has a lock. Never waits.
+/// Locks the whole file (open for writing) against everybody. `false`: somebody else has a lock.
+/// Never waits.
 ///
 /// # Errors
 /// What fcntl(2) says, `ENOLCK` of file systems without locks among it.
@@ -17,7 +19,8 @@ pub fn try_lock_exclusive(file: BorrowedFd<'_>) -> io::Result<bool> {
     try_lock(file, libc::F_WRLCK)
 }
 
-/// Locks the whole file (open for reading) against writers. `false`: a writer has a lock. Never waits.
+/// Locks the whole file (open for reading) against writers. `false`: a writer has a lock. Never
+/// waits.
 ///
 /// # Errors
 /// As [`try_lock_exclusive`].

@@ -1,4 +1,5 @@
-//! Octets and descriptors in one system call: what [`channel`](crate::channel) and [`handover`](crate::handover) share.
+//! Octets and descriptors in one system call: what [`channel`](crate::channel) and
+//! [`handover`](crate::handover) share.
 //!
 //! Every role that sends or receives messages runs this. It counts what arrives and judges nothing.
 
@@ -12,11 +13,13 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, UCred, recvmsg, sendmsg,
 };
 
-/// How many descriptors one message may carry. The largest needs three (a client's socket and both channels of its
-/// session); the kernel would take 253, each of them an entry in the receiver's table.
+/// How many descriptors one message may carry. The largest needs three (a client's socket and both
+/// channels of its session); the kernel would take 253, each of them an entry in the receiver's
+/// table.
 pub const MAX_DESCRIPTORS: usize = 4;
 
-/// The descriptors of one message in the order they were sent: owned, close-on-exec, closed when dropped.
+/// The descriptors of one message in the order they were sent: owned, close-on-exec, closed when
+/// dropped.
 #[derive(Debug, Default)]
 pub struct Descriptors {
     slots: [Option<OwnedFd>; MAX_DESCRIPTORS],

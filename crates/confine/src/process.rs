@@ -1,7 +1,8 @@
 //! Making processes and waiting for them.
 //!
-//! The master starts each role by [`spawn_role`] (fork and exec of its own file, so that no role inherits another's
-//! memory); spawners [`fork`] small children. What a child inherits is named here, and everything else is closed.
+//! The master starts each role by [`spawn_role`] (fork and exec of its own file, so that no role
+//! inherits another's memory); spawners [`fork`] small children. What a child inherits is named
+//! here, and everything else is closed.
 
 use std::ffi::CStr;
 use std::io;
@@ -40,12 +41,14 @@ pub enum Fork {
 
 /// fork(2).
 ///
-/// The child has copies of everything, descriptors of other clients included where the parent has some: it begins with
-/// [`close_all_except`] and ends with [`exit`], never by returning into its parent's frames.
+/// The child has copies of everything, descriptors of other clients included where the parent has
+/// some: it begins with [`close_all_except`] and ends with [`exit`], never by returning into its
+/// parent's frames.
 ///
 /// # Errors
-/// Refused in a process with more than one thread (glibc's own record is asked, in every build and at no cost): of the others
-/// the child would have their locks, and not them. Else what fork(2) says; `EAGAIN` is the limit on processes.
+/// Refused in a process with more than one thread: the child would have the locks of the others, but
+/// not them. glibc's own record is asked, in every build and at no cost; it may go on refusing when
+/// the threads have ended. Else what fork(2) says; `EAGAIN` is the limit on processes.
 pub fn fork() -> io::Result<Fork> {
     if !sys::is_single_threaded() {
         return Err(io::Error::other(
@@ -58,12 +61,14 @@ pub fn fork() -> io::Result<Fork> {
     })
 }
 
-/// Ends this process at once: nothing buffered before a fork is written twice, no exit handler of the parent runs.
+/// Ends this process at once: nothing buffered before a fork is written twice, no exit handler of
+/// the parent runs.
 pub fn exit(code: i32) -> ! {
     sys::exit_now(code)
 }
 
-/// The file this process runs, to start roles of the same build even when the file on disk has been replaced.
+/// The file this process runs, to start roles of the same build even when the file on disk has been
+/// replaced.
 ///
 /// # Errors
 /// `/proc` is not mounted.
@@ -76,13 +81,15 @@ pub fn own_executable() -> io::Result<OwnedFd> {
     )?)
 }
 
-/// Starts `executable` as a new process with `name` as its only argument, no environment, default dispositions and no
-/// signal blocked. It has descriptors 0 and 1 (`/dev/null`), 2 (`stderr`, or `/dev/null`), 3 (the channel) and no other.
+/// Starts `executable` as a new process with `name` as its only argument, no environment, default
+/// dispositions and no signal blocked. It has descriptors 0 and 1 (`/dev/null`), 2 (`stderr`, or
+/// `/dev/null`), 3 (the channel) and no other.
 ///
 /// May be called with other threads running, as the child makes system calls only.
 ///
 /// # Errors
-/// `/dev/null` cannot be opened, or fork(2) fails. A failing exec is seen by whoever waits, as [`EXIT_NOT_EXECUTED`].
+/// `/dev/null` cannot be opened, or fork(2) fails. A failing exec is seen by whoever waits, as
+/// [`EXIT_NOT_EXECUTED`].
 pub fn spawn_role(
     executable: BorrowedFd<'_>,
     name: &CStr,
@@ -105,7 +112,8 @@ pub fn spawn_role(
     }
 }
 
-/// The child's half of [`spawn_role`]: system calls only, no allocation, returns only when something failed.
+/// The child's half of [`spawn_role`]: system calls only, no allocation, returns only when
+/// something failed.
 fn become_role(
     executable: BorrowedFd<'_>,
     name: &CStr,
@@ -113,8 +121,8 @@ fn become_role(
     channel: BorrowedFd<'_>,
     stderr: BorrowedFd<'_>,
 ) -> io::Result<()> {
-    // Out of the way first: any of them may have one of the numbers 0 to 4 itself. As numbers, because what follows closes
-    // them under an owner's feet.
+    // Out of the way first: any of them may have one of the numbers 0 to 4 itself. As numbers,
+    // because what follows closes them under an owner's feet.
     const OUT_OF_THE_WAY: RawFd = 10;
     let aside = |fd| {
         Ok::<_, Errno>(sys::borrow_descriptor(
@@ -138,7 +146,8 @@ fn become_role(
     Err(sys::execute(sys::borrow_descriptor(EXECUTABLE), name))
 }
 
-/// The channel that [`spawn_role`] gave this process, the first time it is asked for; `None` when there is none.
+/// The channel that [`spawn_role`] gave this process, the first time it is asked for; `None` when
+/// there is none.
 ///
 /// # Errors
 /// Descriptor 3 is something else: this process was not started by [`spawn_role`].
@@ -149,7 +158,8 @@ pub fn role_channel() -> io::Result<Option<Channel>> {
     }
     match fcntl_getfd(sys::borrow_descriptor(ROLE_CHANNEL)) {
         Err(Errno::BADF) => return Ok(None),
-        // Left open on exec means given to us on purpose. Closed on exec means opened by this very process.
+        // Left open on exec means given to us on purpose. Closed on exec means opened by this very
+        // process.
         Ok(flags) if flags.contains(FdFlags::CLOEXEC) => return Ok(None),
         other => other?,
     };
@@ -165,7 +175,8 @@ pub fn role_channel() -> io::Result<Option<Channel>> {
 
 /// Closes every descriptor but 0, 1, 2 and those named: what a child does first after [`fork`].
 ///
-/// Values that owned the others must not be dropped any more; in a child that ends with [`exit`], none is.
+/// Values that owned the others must not be dropped any more; in a child that ends with [`exit`],
+/// none is.
 ///
 /// # Errors
 /// The kernel lacks close_range(2) (before Linux 5.9).
@@ -182,7 +193,8 @@ pub fn close_all_except(kept: &[BorrowedFd<'_>]) -> io::Result<()> {
     sys::close_range(first, RawFd::MAX)
 }
 
-/// A child that has ended, if there is one. Never waits. `None` also when there are no children at all.
+/// A child that has ended, if there is one. Never waits. `None` also when there are no children at
+/// all.
 pub fn wait_any() -> Option<(Pid, ExitStatus)> {
     let ended = retry_on_intr(|| rustix::process::wait(WaitOptions::NOHANG))
         .ok()

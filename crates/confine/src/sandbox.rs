@@ -1,8 +1,10 @@
-//! Everything a role gives up, in the order in which it can be given up, each step verified; and the proof of it.
+//! Everything a role gives up, in the order in which it can be given up, each step verified; and
+//! the proof of it.
 //!
-//! Every role but the master enters its sandbox before it looks at a foreign octet. The order: root directory (takes root),
-//! identity, `no_new_privs`, not dumpable, umask, Landlock (needs descriptors and opens files), resource limits, seccomp last
-//! (after it, none of the calls before would be allowed).
+//! Every role but the master enters its sandbox before it looks at a foreign octet. The order: root
+//! directory (takes root), identity, `no_new_privs`, not dumpable, umask, Landlock (needs
+//! descriptors and opens files), resource limits, seccomp last (after it, none of the calls before
+//! would be allowed).
 
 use std::ffi::CStr;
 use std::os::fd::AsFd;
@@ -23,12 +25,14 @@ pub use landlock::Landlock;
 
 mod landlock;
 
-/// Proof that this process is confined. Only [`Sandbox::enter`] makes one; whatever parses a client's octets demands one.
+/// Proof that this process is confined. Only [`Sandbox::enter`] makes one; whatever parses a
+/// client's octets demands one.
 #[derive(Clone, Copy, Debug)]
 pub struct Confined(());
 
 impl Confined {
-    /// Not confined at all: for unit tests of what demands the proof. Behind a feature that only dev-dependencies turn on.
+    /// Not confined at all: for unit tests of what demands the proof. Behind a feature that only
+    /// dev-dependencies turn on.
     #[cfg(feature = "test-support")]
     pub fn assumed_by_test() -> Self {
         Self(())
@@ -42,10 +46,12 @@ pub struct Report {
     pub missing: Vec<&'static str>,
 }
 
-/// How much of the machine a role may use. `None` leaves what was inherited; nothing is ever raised.
+/// How much of the machine a role may use. `None` leaves what was inherited; nothing is ever
+/// raised.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// Descriptors: no number at or above this is given out any more, and poll(2) takes no more than so many.
+    /// Descriptors: no number at or above this is given out any more, and poll(2) takes no more
+    /// than so many.
     pub open_files: Option<u64>,
     /// Processes of the same user. 0 forbids fork, unless root's.
     pub processes: Option<u64>,
@@ -55,8 +61,8 @@ pub struct Limits {
     pub memory_octets: Option<u64>,
 }
 
-/// What a role is to be confined to. Without more said: no files, no network, no limits but no core file, the identity it
-/// has.
+/// What a role is to be confined to. Without more said: no files, no network, no limits but no core
+/// file, the identity it has.
 #[derive(Debug)]
 pub struct Sandbox<'a> {
     seccomp: &'a Program,
@@ -95,8 +101,8 @@ impl<'a> Sandbox<'a> {
         }
     }
 
-    /// Makes an empty directory the root directory. Not done by a process that may not: one of an ordinary user, for whom
-    /// Landlock does the same.
+    /// Makes an empty directory the root directory. Not done by a process that may not: one of an
+    /// ordinary user, for whom Landlock does the same.
     #[must_use]
     pub fn root(self, directory: &'a CStr) -> Self {
         Self {
@@ -114,7 +120,8 @@ impl<'a> Sandbox<'a> {
         }
     }
 
-    /// No rules besides those inherited: for a child whose parent is in [`Landlock::nothing`] already.
+    /// No rules besides those inherited: for a child whose parent is in [`Landlock::nothing`]
+    /// already.
     #[must_use]
     pub fn landlock_inherited(self) -> Self {
         Self {
@@ -245,7 +252,8 @@ fn lower(resource: Resource, wanted: Option<u64>) -> Result<(), ConfineError> {
 fn install(program: &Program, required: bool, report: &mut Report) -> Result<(), ConfineError> {
     match program.install() {
         Ok(()) => {
-            // Answered with EINVAL by every kernel that has the call, with ENOSYS only by a filter of ours.
+            // Answered with EINVAL by every kernel that has the call, with ENOSYS only by a filter
+            // of ours.
             if sys::probe_clone3().raw_os_error() != Some(libc::ENOSYS) {
                 return Err(ConfineError::NotInForce("seccomp"));
             }

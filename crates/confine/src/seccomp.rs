@@ -1,11 +1,13 @@
 //! seccomp allow lists, written as tables and compiled to one small filter.
 //!
-//! A role's tables stand in its own crate, on top of [`BASE`] and what else of [`tables`] it needs; every row says why. The
-//! program is compiled once, by whoever forks, and installed by [`Sandbox`](crate::sandbox::Sandbox) in the child.
-//! What is not listed kills the process, except probes, which are answered as by an older kernel.
+//! A role's tables stand in its own crate, on top of [`BASE`] and what else of [`tables`] it needs;
+//! every row says why. The program is compiled once, by whoever forks, and installed by
+//! [`Sandbox`](crate::sandbox::Sandbox) in the child. What is not listed kills the process, except
+//! probes, which are answered as by an older kernel.
 //!
-//! The filter is compiled here and not by a crate: it needs three answers (allow, kill, `ENOSYS`) where seccompiler has two,
-//! and a tree where that has a chain. What a filter answers to every call is tested against an interpreter.
+//! The filter is compiled here and not by a crate: it needs three answers (allow, kill, `ENOSYS`)
+//! where seccompiler has two, and a tree where that has a chain. What a filter answers to every
+//! call is tested against an interpreter.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -49,8 +51,8 @@ impl Allow {
     }
 }
 
-/// A condition on one argument: on its lower 32 bits, which are all of a C `int`. Not for pointers, whose target a filter
-/// cannot see anyway.
+/// A condition on one argument: on its lower 32 bits, which are all of a C `int`. Not for pointers,
+/// whose target a filter cannot see anyway.
 #[derive(Clone, Copy, Debug)]
 pub struct ArgRule {
     index: u8,
@@ -98,7 +100,8 @@ impl Policy {
     pub fn new(name: &'static str, tables: &[&[Allow]]) -> Self {
         let mut rules: BTreeMap<u32, Vec<&'static [ArgRule]>> = BTreeMap::new();
         for row in tables.iter().copied().flatten() {
-            // No kernel has negative numbers; libc has one for a call that an architecture lacks nowhere.
+            // No kernel has negative numbers; libc has one for a call that an architecture lacks
+            // nowhere.
             if let Ok(number) = u32::try_from(row.syscall) {
                 rules.entry(number).or_default().push(row.arguments);
             }
@@ -118,7 +121,8 @@ impl Policy {
     /// The filter. A millisecond at most, and no system call.
     ///
     /// # Errors
-    /// The tables are too long for the kernel (4,096 instructions; the longest role has a tenth of that).
+    /// The tables are too long for the kernel (4,096 instructions; the longest role has a tenth of
+    /// that).
     pub fn compile(&self) -> Result<Program, ConfineError> {
         let mut answers: BTreeMap<u32, bpf::Answer<'_>> = PROBES
             .iter()
@@ -161,11 +165,12 @@ impl Program {
         self.filter.len()
     }
 
-    /// Puts it in force for this thread and all that come of it, beside the filters already there. Needs
-    /// `no_new_privs`. [`Sandbox`](crate::sandbox::Sandbox) does this last.
+    /// Puts it in force for this thread and all that come of it, beside the filters already there.
+    /// Needs `no_new_privs`. [`Sandbox`](crate::sandbox::Sandbox) does this last.
     ///
     /// # Errors
-    /// `ENOSYS` or `EINVAL` where the kernel has no seccomp filters, `EACCES` without `no_new_privs`.
+    /// `ENOSYS` or `EINVAL` where the kernel has no seccomp filters, `EACCES` without
+    /// `no_new_privs`.
     pub fn install(&self) -> io::Result<()> {
         sys::install_filter(&self.filter)
     }

@@ -1,4 +1,5 @@
-//! Signals as something to poll for: blocked, and read from a descriptor. No handler is ever installed.
+//! Signals as something to poll for: blocked, and read from a descriptor. No handler is ever
+//! installed.
 //!
 //! The master and every role with an event loop run this.
 
@@ -11,7 +12,8 @@ pub use rustix::process::Signal;
 
 use crate::sys::{self, Disposition, SignalSet};
 
-/// The size of the kernel's `signalfd_siginfo`, of which the first four octets are the signal's number.
+/// The size of the kernel's `signalfd_siginfo`, of which the first four octets are the signal's
+/// number.
 const RECORD_OCTETS: usize = 128;
 
 /// The highest signal number of Linux.
@@ -24,8 +26,8 @@ pub struct SignalFd {
 }
 
 impl SignalFd {
-    /// Blocks these signals and collects them. Non-blocking, closed on exec; children of a fork begin with
-    /// [`unblock_all`].
+    /// Blocks these signals and collects them. Non-blocking, closed on exec; children of a fork
+    /// begin with [`unblock_all`].
     ///
     /// # Errors
     /// No descriptor left.

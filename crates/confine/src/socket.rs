@@ -1,7 +1,7 @@
 //! What roles do to a client's connection besides reading and writing.
 //!
-//! Listener, session and maildrop process run this. In inetd mode the descriptor may be a TCP socket, a unix socket or a pipe:
-//! what does not apply to it is an answer here, not a failure.
+//! Listener, session and maildrop process run this. In inetd mode the descriptor may be a TCP
+//! socket, a unix socket or a pipe: what does not apply to it is an answer here, not a failure.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,10 +15,11 @@ use rustix::net::{
     sockopt,
 };
 
-/// The other end of a TCP connection; `None` for anything else. An IPv4 client of an IPv6 socket is given as IPv4, as
-/// otherwise all of them would count as one /64.
+/// The other end of a TCP connection; `None` for anything else. An IPv4 client of an IPv6 socket is
+/// given as IPv4, as otherwise all of them would count as one /64.
 pub fn peer_address(connection: BorrowedFd<'_>) -> Option<SocketAddr> {
-    // The kernel answers an unnamed address (None) for some sockets and an error for what is no socket.
+    // The kernel answers an unnamed address (None) for some sockets and an error for what is no
+    // socket.
     internet_address(getpeername(connection).ok()?)
 }
 
@@ -32,11 +33,12 @@ fn internet_address(address: Option<SocketAddrAny>) -> Option<SocketAddr> {
     Some(SocketAddr::new(address.ip().to_canonical(), address.port()))
 }
 
-/// The next connection of a listening socket, non-blocking and closed on exec, and its other end (`None` unless TCP).
-/// `Ok(None)`: none is waiting, or it went away before it was accepted.
+/// The next connection of a listening socket, non-blocking and closed on exec, and its other end
+/// (`None` unless TCP). `Ok(None)`: none is waiting, or it went away before it was accepted.
 ///
 /// # Errors
-/// What concerns the listening socket and not that one connection: no descriptors left (`EMFILE`, `ENFILE`), no memory.
+/// What concerns the listening socket and not that one connection: no descriptors left (`EMFILE`,
+/// `ENFILE`), no memory.
 pub fn accept(listening: BorrowedFd<'_>) -> io::Result<Option<(OwnedFd, Option<SocketAddr>)>> {
     use rustix::io::Errno;
     match retry_on_intr(|| acceptfrom_with(listening, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC))
@@ -64,15 +66,17 @@ pub fn accept(listening: BorrowedFd<'_>) -> io::Result<Option<(OwnedFd, Option<S
 /// Copies what has arrived without taking it; 0 is the end of file.
 ///
 /// # Errors
-/// `WouldBlock` when nothing has arrived on a non-blocking socket, `ENOTSOCK` for a pipe, else the connection's error.
+/// `WouldBlock` when nothing has arrived on a non-blocking socket, `ENOTSOCK` for a pipe, else the
+/// connection's error.
 pub fn peek(connection: BorrowedFd<'_>, octets: &mut [u8]) -> io::Result<usize> {
     let (_, length) =
         retry_on_intr(|| rustix::net::recv(connection, &mut *octets, RecvFlags::PEEK))?;
     Ok(length)
 }
 
-/// Makes a connection that shows no life fail: unacknowledged octets, and unanswered probes of a silent connection, after
-/// `timeout` at the latest (rounded to seconds, at least 4 s). Nothing is done to what is not TCP.
+/// Makes a connection that shows no life fail: unacknowledged octets, and unanswered probes of a
+/// silent connection, after `timeout` at the latest (rounded to seconds, at least 4 s). Nothing is
+/// done to what is not TCP.
 ///
 /// # Errors
 /// What setsockopt(2) says of a TCP socket.
@@ -113,7 +117,8 @@ pub fn is_tcp(connection: BorrowedFd<'_>) -> bool {
         .is_ok_and(|protocol| protocol == Some(rustix::net::ipproto::TCP))
 }
 
-/// Makes reads and writes wait, or not wait. Of the open description: every duplicate, other processes' too, changes.
+/// Makes reads and writes wait, or not wait. Of the open description: every duplicate, other
+/// processes' too, changes.
 ///
 /// # Errors
 /// None known.
@@ -130,7 +135,8 @@ pub fn set_nonblocking(descriptor: BorrowedFd<'_>, nonblocking: bool) -> io::Res
     Ok(())
 }
 
-/// How long a blocking read and a blocking write wait at most before they fail with `WouldBlock`; `None` is for ever.
+/// How long a blocking read and a blocking write wait at most before they fail with `WouldBlock`;
+/// `None` is for ever.
 ///
 /// # Errors
 /// `ENOTSOCK` for what is no socket; a duration of zero.
@@ -148,7 +154,8 @@ pub fn shutdown_write(connection: BorrowedFd<'_>) -> io::Result<()> {
     Ok(rustix::net::shutdown(connection, Shutdown::Write)?)
 }
 
-/// Both ends of a stream between two processes, blocking, closed on exec: what [`handover`](crate::handover) goes over.
+/// Both ends of a stream between two processes, blocking, closed on exec: what
+/// [`handover`](crate::handover) goes over.
 ///
 /// # Errors
 /// No descriptors left.

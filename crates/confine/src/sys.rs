@@ -1,7 +1,7 @@
 //! The system calls that rustix does not offer, one `unsafe` call per function and nothing else.
 //!
-//! Every process runs them. The functions here are safe to call as far as memory goes; those that touch descriptors by
-//! number say what their callers must know.
+//! Every process runs them. The functions here are safe to call as far as memory goes; those that
+//! touch descriptors by number say what their callers must know.
 
 use std::ffi::CStr;
 use std::io;
@@ -17,16 +17,18 @@ fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     Ok(result)
 }
 
-/// Whether the process has one thread only, as the C library keeps book of it (glibc 2.32): no system call, so it also
-/// holds in an empty chroot and under any seccomp filter, where `/proc/self/task` cannot be read.
+/// Whether the process has one thread only, as the C library keeps book of it (glibc 2.32): no
+/// system call, so it also holds in an empty chroot and under any seccomp filter, where
+/// `/proc/self/task` cannot be read.
 #[cfg(target_env = "gnu")]
 pub fn is_single_threaded() -> bool {
     unsafe extern "C" {
         // https://www.gnu.org/software/libc/manual/html_node/Single_002dThreaded.html
         static __libc_single_threaded: libc::c_char;
     }
-    // SAFETY: the C library defines this octet; other threads only ever store to it when there are other threads, and
-    // then a stale value is impossible for the thread that started them. The volatile read keeps it from being cached.
+    // SAFETY: the C library defines this octet; other threads only ever store to it when there are
+    // other threads, and then a stale value is impossible for the thread that started them. The
+    // volatile read keeps it from being cached.
     unsafe { std::ptr::read_volatile(&raw const __libc_single_threaded) != 0 }
 }
 
@@ -38,7 +40,8 @@ pub fn is_single_threaded() -> bool {
 
 /// fork(2): `None` in the child.
 pub fn fork() -> io::Result<Option<Pid>> {
-    // SAFETY: no memory is handed over. What a child of a process with threads may do is the caller's concern.
+    // SAFETY: no memory is handed over. What a child of a process with threads may do is the
+    // caller's concern.
     let pid = check(unsafe { libc::fork() })?;
     Ok(Pid::from_raw(pid))
 }
@@ -57,7 +60,8 @@ pub fn duplicate_onto(from: BorrowedFd<'_>, onto: RawFd, close_on_exec: bool) ->
     Ok(())
 }
 
-/// close_range(2), both ends included. An `OwnedFd` of a number in it must never be dropped afterwards.
+/// close_range(2), both ends included. An `OwnedFd` of a number in it must never be dropped
+/// afterwards.
 pub fn close_range(first: RawFd, last: RawFd) -> io::Result<()> {
     // SAFETY: takes three numbers. By number because glibc has the function only since 2.34.
     let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
@@ -65,9 +69,11 @@ pub fn close_range(first: RawFd, last: RawFd) -> io::Result<()> {
     Ok(())
 }
 
-/// The owner of a descriptor that the parent process left open for us. To be called once per number.
+/// The owner of a descriptor that the parent process left open for us. To be called once per
+/// number.
 pub fn own_descriptor(number: RawFd) -> OwnedFd {
-    // SAFETY: the number is not -1, and the caller has made sure that it is open and that nobody else owns it.
+    // SAFETY: the number is not -1, and the caller has made sure that it is open and that nobody
+    // else owns it.
     unsafe { OwnedFd::from_raw_fd(number) }
 }
 
@@ -77,12 +83,13 @@ pub fn borrow_descriptor(number: RawFd) -> BorrowedFd<'static> {
     unsafe { BorrowedFd::borrow_raw(number) }
 }
 
-/// execveat(2) of the file that `executable` stands for, with `name` as the only argument and no environment. Returns
-/// only when it failed.
+/// execveat(2) of the file that `executable` stands for, with `name` as the only argument and no
+/// environment. Returns only when it failed.
 pub fn execute(executable: BorrowedFd<'_>, name: &CStr) -> io::Error {
     let arguments = [name.as_ptr(), std::ptr::null()];
     let environment: [*const libc::c_char; 1] = [std::ptr::null()];
-    // SAFETY: all pointers are to NUL-terminated data that lives until the call returns or the image is replaced.
+    // SAFETY: all pointers are to NUL-terminated data that lives until the call returns or the
+    // image is replaced.
     unsafe {
         libc::syscall(
             libc::SYS_execveat,
@@ -140,18 +147,19 @@ pub enum Disposition {
     Ignore,
 }
 
-/// rt_sigaction(2) of the kernel itself: the C library refuses the two signals that it keeps for its threads, and whoever
-/// started us may have had them ignored.
+/// rt_sigaction(2) of the kernel itself: the C library refuses the two signals that it keeps for
+/// its threads, and whoever started us may have had them ignored.
 pub fn set_disposition(signal: libc::c_int, disposition: Disposition) -> io::Result<()> {
     let handler = match disposition {
         Disposition::Default => libc::SIG_DFL,
         Disposition::Ignore => libc::SIG_IGN,
     };
-    // The kernel's structure on x86_64 and aarch64: handler, flags, restorer, mask, of 64 bits each.
+    // The kernel's structure on x86_64 and aarch64: handler, flags, restorer, mask, of 64 bits
+    // each.
     let action = [handler as u64, 0, 0, 0];
     const MASK_OCTETS: usize = 8;
-    // SAFETY: the action is as long as the kernel's and lives during the call; neither of the two handlers is a function
-    // that could be called; the old action is not asked for.
+    // SAFETY: the action is as long as the kernel's and lives during the call; neither of the two
+    // handlers is a function that could be called; the old action is not asked for.
     let result = unsafe {
         libc::syscall(
             libc::SYS_rt_sigaction,
@@ -167,8 +175,8 @@ pub fn set_disposition(signal: libc::c_int, disposition: Disposition) -> io::Res
 
 /// fcntl(2) F_OFD_SETLK over the whole file, `kind` one of `F_RDLCK`, `F_WRLCK`, `F_UNLCK`.
 pub fn set_file_lock(file: BorrowedFd<'_>, kind: libc::c_int) -> io::Result<()> {
-    // SAFETY: a plain C structure for which all zeroes is valid: start 0, length 0 (to the end, wherever it moves), and
-    // l_pid 0 as OFD locks demand.
+    // SAFETY: a plain C structure for which all zeroes is valid: start 0, length 0 (to the end,
+    // wherever it moves), and l_pid 0 as OFD locks demand.
     let mut region: libc::flock = unsafe { std::mem::zeroed() };
     region.l_type = kind as libc::c_short;
     region.l_whence = libc::SEEK_SET as libc::c_short;
@@ -235,7 +243,8 @@ pub fn install_filter(filter: &[libc::sock_filter]) -> io::Result<()> {
         len: length,
         filter: filter.as_ptr().cast_mut(),
     };
-    // SAFETY: the kernel copies the program, which lives during the call and is as long as said, and writes nothing.
+    // SAFETY: the kernel copies the program, which lives during the call and is as long as said,
+    // and writes nothing.
     let result = unsafe {
         libc::syscall(
             libc::SYS_seccomp,
@@ -248,7 +257,8 @@ pub fn install_filter(filter: &[libc::sock_filter]) -> io::Result<()> {
     Ok(())
 }
 
-/// clone3(2) without arguments: `EINVAL` from every kernel that has it, and what a filter says where there is one.
+/// clone3(2) without arguments: `EINVAL` from every kernel that has it, and what a filter says
+/// where there is one.
 pub fn probe_clone3() -> io::Error {
     // SAFETY: with a null pointer and size 0 the kernel looks at nothing and makes no process.
     unsafe { libc::syscall(libc::SYS_clone3, std::ptr::null::<u8>(), 0) };

@@ -1,7 +1,9 @@
-//! The password and group databases, through the C library, so that every name service that the machine uses is asked.
+//! The password and group databases, through the C library, so that every name service that the
+//! machine uses is asked.
 //!
-//! The master asks at start for the users that roles become, auth at each login for the account. Must be asked before a
-//! role has confined itself, or by a role whose confinement leaves it the databases.
+//! The master asks at start for the users that roles become, auth at each login for the account.
+//! Must be asked before a role has confined itself, or by a role whose confinement leaves it the
+//! databases.
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -35,14 +37,15 @@ pub struct User {
 /// Looks a user up by name.
 ///
 /// # Errors
-/// The database cannot be asked (now), or the entry is not UTF-8 or is unreasonably long. A name that is not there is `Ok(None)`.
+/// The database cannot be asked (now), or the entry is not UTF-8 or is unreasonably long. A name
+/// that is not there is `Ok(None)`.
 pub fn by_name(name: &str) -> io::Result<Option<User>> {
     let Ok(name) = CString::new(name) else {
         return Ok(None);
     };
     look_up(|entry, scratch, result| {
-        // SAFETY: the name is NUL-terminated; the entry, the scratch space of the length given and the result pointer
-        // are valid for writes for the call.
+        // SAFETY: the name is NUL-terminated; the entry, the scratch space of the length given and
+        // the result pointer are valid for writes for the call.
         unsafe {
             libc::getpwnam_r(
                 name.as_ptr(),
@@ -136,7 +139,8 @@ fn text(field: *const libc::c_char) -> io::Result<String> {
     if field.is_null() {
         return Ok(String::new());
     }
-    // SAFETY: the C library's strings are NUL-terminated and live as long as the scratch space, which outlives this.
+    // SAFETY: the C library's strings are NUL-terminated and live as long as the scratch space,
+    // which outlives this.
     let field = unsafe { CStr::from_ptr(field) };
     field
         .to_str()

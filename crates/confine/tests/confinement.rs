@@ -2,6 +2,7 @@
 
 #![allow(missing_docs)]
 
+#[macro_use]
 mod single_threaded;
 
 use std::ffi::CString;
@@ -11,15 +12,16 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{ExitCode, ExitStatus};
+use std::process::ExitCode;
 
 use confine::ConfineError;
 use confine::channel::{Channel, Message, Received};
 use confine::identity::{self, Capabilities, Identity};
 use confine::process;
 use confine::sandbox::{Landlock, Limits, Sandbox};
-use confine::seccomp::{
-    Allow, BASE, CONFINE, Deny, FORK, IDENTITY, MESSAGES, PANIC, Policy, Program,
+use confine::seccomp::{Allow, BASE, CONFINE, Deny, FORK, IDENTITY, MESSAGES, PANIC, Policy};
+use single_threaded::attempts::{
+    assert_denied, assert_done, assert_killed_by_filter, confined, strict, with_attempts,
 };
 use single_threaded::{Test, in_child, is_root, status_line};
 
@@ -27,143 +29,23 @@ fn main() -> ExitCode {
     single_threaded::run(TESTS)
 }
 
-const TESTS: &[Test] = &[
-    (
-        "dropping_root_is_complete_and_irreversible",
-        dropping_root_is_complete_and_irreversible,
-    ),
-    (
-        "a_spawner_keeps_two_capabilities_and_its_child_none",
-        a_spawner_keeps_two_capabilities_and_its_child_none,
-    ),
-    (
-        "without_privileges_dropping_only_verifies",
-        without_privileges_dropping_only_verifies,
-    ),
-    (
-        "dropping_is_refused_while_there_are_threads",
-        dropping_is_refused_while_there_are_threads,
-    ),
-    (
-        "calls_that_are_not_listed_kill",
-        calls_that_are_not_listed_kill,
-    ),
-    (
-        "probes_are_answered_as_by_an_older_kernel",
-        probes_are_answered_as_by_an_older_kernel,
-    ),
-    (
-        "code_cannot_be_made_at_run_time",
-        code_cannot_be_made_at_run_time,
-    ),
-    (
-        "calls_of_another_architecture_kill",
-        calls_of_another_architecture_kill,
-    ),
-    (
-        "for_tests_what_is_not_listed_can_fail_instead",
-        for_tests_what_is_not_listed_can_fail_instead,
-    ),
-    ("a_panic_ends_by_sigabrt", a_panic_ends_by_sigabrt),
-    (
-        "channels_work_in_the_strictest_sandbox",
-        channels_work_in_the_strictest_sandbox,
-    ),
-    (
-        "landlock_nothing_denies_files_and_tcp",
-        landlock_nothing_denies_files_and_tcp,
-    ),
-    (
-        "landlock_denies_signals_to_processes_outside",
-        landlock_denies_signals_to_processes_outside,
-    ),
-    (
-        "landlock_read_allows_that_and_no_more",
-        landlock_read_allows_that_and_no_more,
-    ),
-    (
-        "landlock_maildir_moves_and_removes_but_never_writes",
-        landlock_maildir_moves_and_removes_but_never_writes,
-    ),
-    (
-        "landlock_mbox_is_written_and_nothing_beside_it",
-        landlock_mbox_is_written_and_nothing_beside_it,
-    ),
-    (
-        "landlock_all_files_still_denies_tcp_and_can_be_narrowed",
-        landlock_all_files_still_denies_tcp_and_can_be_narrowed,
-    ),
-    (
-        "limits_dumps_and_umask_are_in_force",
-        limits_dumps_and_umask_are_in_force,
-    ),
-    (
-        "the_root_directory_is_changed",
-        the_root_directory_is_changed,
-    ),
-    (
-        "a_confined_spawner_confines_its_children_further",
-        a_confined_spawner_confines_its_children_further,
-    ),
+const TESTS: &[Test] = tests![
+    dropping_root_is_complete_and_irreversible,
+    a_spawner_keeps_two_capabilities_and_its_child_none,
+    without_privileges_dropping_only_verifies,
+    dropping_is_refused_while_there_are_threads,
+    calls_that_are_not_listed_kill,
+    probes_are_answered_as_by_an_older_kernel,
+    code_cannot_be_made_at_run_time,
+    calls_of_another_architecture_kill,
+    for_tests_what_is_not_listed_can_fail_instead,
+    a_panic_ends_by_sigabrt,
+    channels_work_in_the_strictest_sandbox,
+    limits_dumps_and_umask_are_in_force,
+    what_the_kernel_lacks_is_reported_or_refused,
+    the_root_directory_is_changed,
+    a_confined_spawner_confines_its_children_further,
 ];
-
-/// What the tests themselves call inside, to see it denied by something other than seccomp.
-const ATTEMPTS: &[Allow] = &[
-    Allow::any(libc::SYS_openat, "to see Landlock deny it"),
-    Allow::any(libc::SYS_newfstatat, "file length"),
-    Allow::any(libc::SYS_fstat, "file length"),
-    Allow::any(libc::SYS_lseek, "file position"),
-    Allow::any(libc::SYS_getdents64, "directories"),
-    Allow::any(libc::SYS_unlinkat, "remove"),
-    #[cfg(target_arch = "x86_64")]
-    Allow::any(libc::SYS_unlink, "remove"),
-    #[cfg(target_arch = "x86_64")]
-    Allow::any(libc::SYS_rename, "move"),
-    Allow::any(libc::SYS_renameat, "move"),
-    Allow::any(libc::SYS_renameat2, "move"),
-    Allow::any(libc::SYS_ftruncate, "cut"),
-    Allow::any(libc::SYS_socket, "to see Landlock deny what follows"),
-    Allow::any(libc::SYS_connect, "to see Landlock deny it"),
-    Allow::any(libc::SYS_bind, "to see Landlock deny it"),
-    Allow::any(libc::SYS_setsockopt, "before bind"),
-    Allow::any(libc::SYS_listen, "after bind"),
-    Allow::any(libc::SYS_prlimit64, "look at limits"),
-    Allow::any(libc::SYS_prctl, "look at dumpable"),
-    Allow::any(libc::SYS_umask, "look at umask"),
-    Allow::any(libc::SYS_kill, "to see Landlock deny it"),
-    Allow::any(libc::SYS_getcwd, "where are we?"),
-];
-
-fn strict() -> Program {
-    Policy::new("test", &[BASE, PANIC]).compile().unwrap()
-}
-
-fn with_attempts() -> Program {
-    Policy::new("test", &[BASE, PANIC, MESSAGES, FORK, CONFINE, ATTEMPTS])
-        .compile()
-        .unwrap()
-}
-
-/// Confines a child as strictly as can be and lets it do `attempt`.
-fn confined(program: &Program, attempt: impl FnOnce()) -> ExitStatus {
-    in_child(|| {
-        Sandbox::new(program).enter().unwrap();
-        attempt();
-    })
-}
-
-fn assert_done(status: ExitStatus) {
-    assert_eq!((status.code(), status.signal()), (Some(0), None));
-}
-
-fn assert_killed_by_filter(status: ExitStatus) {
-    assert_eq!(status.signal(), Some(libc::SIGSYS), "{status}");
-}
-
-fn assert_denied<T>(result: io::Result<T>) {
-    let error = result.err().expect("should have been denied");
-    assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{error}");
-}
 
 fn somebody(id: u32, groups: &[u32]) -> Identity {
     Identity {
@@ -338,7 +220,8 @@ fn calls_of_another_architecture_kill() {
 
 #[cfg(not(target_arch = "x86_64"))]
 fn calls_of_another_architecture_kill() {
-    // 64-bit code has no way to make 32-bit calls there. The filter itself is tested with the interpreter.
+    // 64-bit code has no way to make 32-bit calls there. The filter itself is tested with the
+    // interpreter.
 }
 
 fn for_tests_what_is_not_listed_can_fail_instead() {
@@ -399,139 +282,6 @@ fn channels_work_in_the_strictest_sandbox() {
     assert_done(process::wait(child).unwrap());
 }
 
-fn landlock_nothing_denies_files_and_tcp() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    assert_done(confined(&with_attempts(), || {
-        assert_denied(File::open("/etc/passwd"));
-        assert_denied(fs::read_dir("/"));
-        assert_denied(File::create("/tmp/confine-test-made-by-nobody"));
-        assert_denied(TcpStream::connect(address));
-        assert_denied(TcpListener::bind("127.0.0.1:0"));
-    }));
-}
-
-fn landlock_denies_signals_to_processes_outside() {
-    let parent = process::own_pid();
-    assert_done(confined(&with_attempts(), || {
-        assert_denied(process::kill(parent, process::Signal::CONT));
-        process::kill(process::own_pid(), process::Signal::CONT).unwrap();
-    }));
-}
-
-fn landlock_read_allows_that_and_no_more() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("file");
-    fs::write(&path, "octets").unwrap();
-    let opened = File::open(directory.path()).unwrap();
-    let program = with_attempts();
-    let missing = directory.path().join("no-such-name");
-    for rules in
-        [|| -> fn(&File) -> Landlock<'_> { |opened| Landlock::nothing().read(opened.as_fd()) }]
-    {
-        assert_done(in_child(|| {
-            let rules = rules()(&opened).read_named(&missing);
-            Sandbox::new(&program).landlock(rules).enter().unwrap();
-            assert_eq!(fs::read_to_string(&path).unwrap(), "octets");
-            assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
-            assert_denied(File::options().write(true).open(&path));
-            assert_denied(fs::remove_file(&path));
-            assert_denied(File::create(directory.path().join("other")));
-            assert_denied(File::open("/etc/passwd"));
-        }));
-    }
-    assert_done(in_child(|| {
-        let rules = Landlock::nothing().read_named(&path);
-        Sandbox::new(&program).landlock(rules).enter().unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "octets");
-        assert_denied(fs::read_dir(directory.path()));
-    }));
-}
-
-fn landlock_maildir_moves_and_removes_but_never_writes() {
-    let directory = tempfile::tempdir().unwrap();
-    for name in ["new", "cur"] {
-        fs::create_dir(directory.path().join(name)).unwrap();
-    }
-    let (new, cur) = (
-        directory.path().join("new/1"),
-        directory.path().join("cur/1:2,"),
-    );
-    fs::write(&new, "mail").unwrap();
-    let opened = File::open(directory.path()).unwrap();
-    let program = with_attempts();
-    assert_done(in_child(|| {
-        let rules = Landlock::nothing().maildir(opened.as_fd());
-        Sandbox::new(&program).landlock(rules).enter().unwrap();
-        fs::rename(&new, &cur).unwrap();
-        assert_eq!(fs::read_to_string(&cur).unwrap(), "mail");
-        assert_denied(File::options().write(true).open(&cur));
-        fs::remove_file(&cur).unwrap();
-        assert_denied(File::open("/etc/passwd"));
-    }));
-    assert!(!new.exists() && !cur.exists());
-}
-
-fn landlock_mbox_is_written_and_nothing_beside_it() {
-    let directory = tempfile::tempdir().unwrap();
-    let (mbox, other) = (
-        directory.path().join("mbox"),
-        directory.path().join("other"),
-    );
-    fs::write(&mbox, "mail").unwrap();
-    fs::write(&other, "another's mail").unwrap();
-    let opened = File::open(&mbox).unwrap();
-    let spool = File::open(directory.path()).unwrap();
-    let program = with_attempts();
-    assert_done(in_child(|| {
-        let rules = Landlock::nothing().write_file(opened.as_fd());
-        Sandbox::new(&program).landlock(rules).enter().unwrap();
-        fs::write(&mbox, "").unwrap();
-        assert_denied(File::open(&other));
-        assert_denied(File::create_new(directory.path().join("mbox.lock")));
-        assert_denied(fs::remove_file(&mbox));
-    }));
-    assert_done(in_child(|| {
-        let rules = Landlock::nothing()
-            .write_file(opened.as_fd())
-            .lockfiles_in(spool.as_fd());
-        Sandbox::new(&program).landlock(rules).enter().unwrap();
-        let dotlock = directory.path().join("mbox.lock");
-        drop(File::create_new(&dotlock).unwrap());
-        fs::remove_file(&dotlock).unwrap();
-        assert_denied(fs::read_dir(directory.path()));
-    }));
-}
-
-fn landlock_all_files_still_denies_tcp_and_can_be_narrowed() {
-    let directory = tempfile::tempdir().unwrap();
-    fs::create_dir(directory.path().join("a")).unwrap();
-    fs::create_dir(directory.path().join("b")).unwrap();
-    fs::write(directory.path().join("a/1"), "").unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let program = with_attempts();
-    assert_done(in_child(|| {
-        Sandbox::new(&program)
-            .landlock(Landlock::all_files())
-            .enter()
-            .unwrap();
-        drop(File::open("/etc/passwd").unwrap());
-        fs::rename(directory.path().join("a/1"), directory.path().join("b/1")).unwrap();
-        assert_denied(TcpStream::connect(address));
-        assert_done(in_child(|| {
-            Sandbox::new(&program).enter().unwrap();
-            assert_denied(File::open("/etc/passwd"));
-        }));
-        let child = single_threaded::start_child(|| {
-            let (one, _other) = Channel::pair().unwrap();
-            let _ = one.receive::<Text>();
-        });
-        process::kill(child, process::Signal::KILL).unwrap();
-        assert_eq!(process::wait(child).unwrap().signal(), Some(libc::SIGKILL));
-    }));
-}
-
 fn limits_dumps_and_umask_are_in_force() {
     use rustix::process::{DumpableBehavior, Resource, dumpable_behavior, getrlimit, umask};
     let program = with_attempts();
@@ -570,6 +320,47 @@ fn limits_dumps_and_umask_are_in_force() {
     }));
 }
 
+/// A kernel that has none of the calls not listed is played by a first filter.
+fn what_the_kernel_lacks_is_reported_or_refused() {
+    const OLD: &[Allow] = &[
+        Allow::any(libc::SYS_prctl, "old enough"),
+        Allow::any(libc::SYS_capget, "old enough"),
+        Allow::any(libc::SYS_umask, "old enough"),
+        Allow::any(libc::SYS_prlimit64, "old enough"),
+    ];
+    const SECCOMP: &[Allow] = &[Allow::any(libc::SYS_seccomp, "Linux 3.17")];
+    const LANDLOCK: &[Allow] = &[
+        Allow::any(libc::SYS_openat, "to try"),
+        Allow::any(libc::SYS_landlock_create_ruleset, "Linux 5.13"),
+        Allow::any(libc::SYS_landlock_restrict_self, "Linux 5.13"),
+    ];
+    let program = strict();
+    let lacking = |tables: &[&[Allow]], word: &str| {
+        let kernel = Policy::new("kernel", tables).otherwise(Deny::Errno(libc::ENOSYS as u16));
+        let kernel = kernel.compile().unwrap();
+        for required in [false, true] {
+            assert_done(in_child(|| {
+                rustix::thread::set_no_new_privs(true).unwrap();
+                kernel.install().unwrap();
+                match Sandbox::new(&program).required(required).enter() {
+                    Ok((_, report)) => {
+                        assert!(!required);
+                        assert_eq!(report.missing.len(), 1);
+                        assert!(report.missing[0].contains(word), "{report:?}");
+                    }
+                    Err(ConfineError::Missing(missing)) => {
+                        assert!(required);
+                        assert!(missing[0].contains(word), "{missing:?}");
+                    }
+                    Err(error) => panic!("{error}"),
+                }
+            }));
+        }
+    };
+    lacking(&[BASE, PANIC, OLD, SECCOMP], "Landlock");
+    lacking(&[BASE, PANIC, OLD, LANDLOCK], "seccomp");
+}
+
 fn the_root_directory_is_changed() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("inside"), "").unwrap();
@@ -593,7 +384,8 @@ fn the_root_directory_is_changed() {
     }));
 }
 
-/// The shape of both spawners: a confined parent whose filter lets its children become users and confine themselves.
+/// The shape of both spawners: a confined parent whose filter lets its children become users and
+/// confine themselves.
 fn a_confined_spawner_confines_its_children_further() {
     let root = is_root("a_confined_spawner_confines_its_children_further (with a change of users)");
     let spawner_program = Policy::new("spawner", &[BASE, PANIC, MESSAGES, FORK, IDENTITY, CONFINE])

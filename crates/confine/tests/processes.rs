@@ -1,7 +1,9 @@
-//! Processes, their descriptors and signals, locks and credentials: what can only be seen from more than one process.
+//! Processes, their descriptors and signals, locks and credentials: what can only be seen from more
+//! than one process.
 
 #![allow(missing_docs)]
 
+#[macro_use]
 mod single_threaded;
 
 use std::fs::File;
@@ -28,68 +30,23 @@ fn main() -> ExitCode {
     single_threaded::run(TESTS)
 }
 
-const TESTS: &[Test] = &[
-    (
-        "a_role_gets_four_descriptors_and_nothing_else",
-        a_role_gets_four_descriptors_and_nothing_else,
-    ),
-    (
-        "a_role_starts_from_any_descriptor_numbers",
-        a_role_starts_from_any_descriptor_numbers,
-    ),
-    (
-        "a_role_that_cannot_be_executed_exits_127",
-        a_role_that_cannot_be_executed_exits_127,
-    ),
-    (
-        "a_process_that_is_no_role_has_no_role_channel",
-        a_process_that_is_no_role_has_no_role_channel,
-    ),
-    (
-        "fork_is_refused_while_there_are_threads",
-        fork_is_refused_while_there_are_threads,
-    ),
-    (
-        "close_all_except_closes_in_gaps",
-        close_all_except_closes_in_gaps,
-    ),
-    (
-        "wait_any_finds_the_ended_child_only",
-        wait_any_finds_the_ended_child_only,
-    ),
-    (
-        "a_pidfd_turns_readable_when_the_process_ends",
-        a_pidfd_turns_readable_when_the_process_ends,
-    ),
-    (
-        "signals_are_read_and_children_get_them_delivered",
-        signals_are_read_and_children_get_them_delivered,
-    ),
-    ("no_error_leaks_a_descriptor", no_error_leaks_a_descriptor),
-    (
-        "received_descriptors_are_closed_on_exec",
-        received_descriptors_are_closed_on_exec,
-    ),
-    (
-        "a_full_descriptor_table_is_an_error_of_its_own",
-        a_full_descriptor_table_is_an_error_of_its_own,
-    ),
-    (
-        "the_kernel_tells_who_sent_a_message",
-        the_kernel_tells_who_sent_a_message,
-    ),
-    (
-        "writing_to_a_dead_process_is_an_error_and_no_signal",
-        writing_to_a_dead_process_is_an_error_and_no_signal,
-    ),
-    (
-        "a_lock_belongs_to_the_open_file",
-        a_lock_belongs_to_the_open_file,
-    ),
-    (
-        "a_lock_outlives_its_process_through_a_duplicate",
-        a_lock_outlives_its_process_through_a_duplicate,
-    ),
+const TESTS: &[Test] = tests![
+    a_role_gets_four_descriptors_and_nothing_else,
+    a_role_starts_from_any_descriptor_numbers,
+    a_role_that_cannot_be_executed_exits_127,
+    a_process_that_is_no_role_has_no_role_channel,
+    fork_is_refused_while_there_are_threads,
+    close_all_except_closes_in_gaps,
+    wait_any_finds_the_ended_child_only,
+    a_pidfd_turns_readable_when_the_process_ends,
+    signals_are_read_and_children_get_them_delivered,
+    no_error_leaks_a_descriptor,
+    received_descriptors_are_closed_on_exec,
+    a_full_descriptor_table_is_an_error_of_its_own,
+    the_kernel_tells_who_sent_a_message,
+    writing_to_a_dead_process_is_an_error_and_no_signal,
+    a_lock_belongs_to_the_open_file,
+    a_lock_outlives_its_process_through_a_duplicate,
 ];
 
 /// What a role finds when it starts.
@@ -398,7 +355,8 @@ fn no_error_leaks_a_descriptor() {
     // And a message that is received, with all that came with it dropped.
     theirs.send(&Carrying(4), &[file.as_fd(); 4]).unwrap();
     drop(ours.receive::<Carrying>().unwrap());
-    // Nor does the handover leak: descriptors at the second part of a header, too many, a length too great.
+    // Nor does the handover leak: descriptors at the second part of a header, too many, a length
+    // too great.
     for (octets, count) in [(&[0, 0, 0, 2, 9][..], 64), (&[0, 1, 0, 1], 4), (&[0, 0], 4)] {
         let (reader, writer) = socket::stream_pair().unwrap();
         send_raw(writer.as_fd(), octets, &vec![file.as_fd(); count]);
@@ -548,7 +506,7 @@ fn a_lock_belongs_to_the_open_file() {
     // The classical locks of other mail programs conflict with it.
     let status = in_child(|| {
         use rustix::fs::{FlockOperation, fcntl_lock};
-        assert!(fcntl_lock(&open(), FlockOperation::NonBlockingLockExclusive).is_err());
+        assert!(fcntl_lock(open(), FlockOperation::NonBlockingLockExclusive).is_err());
     });
     assert!(status.success());
 }

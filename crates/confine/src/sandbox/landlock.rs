@@ -1,7 +1,9 @@
-//! Landlock rules: which files a role may still reach by name, and that it may not reach the network nor other processes.
+//! Landlock rules: which files a role may still reach by name, and that it may not reach the
+//! network nor other processes.
 //!
-//! What is opened already stays usable; that is how a confined role gets what it works on. Rules are given by descriptors
-//! where somebody has looked at the thing before, so that no name is looked up twice.
+//! What is opened already stays usable; that is how a confined role gets what it works on. Rules
+//! are given by descriptors where somebody has looked at the thing before, so that no name is
+//! looked up twice.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -15,8 +17,8 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 use super::{Report, root_is_readable};
 use crate::error::ConfineError;
 
-/// Everything that is restricted, as of Linux 6.12: files, TCP, abstract unix sockets, signals. What later versions add
-/// concerns logging and calls that no role may make.
+/// Everything that is restricted, as of Linux 6.12: files, TCP, abstract unix sockets, signals.
+/// What later versions add concerns logging and calls that no role may make.
 const WANTED: ABI = ABI::V6;
 
 /// What a role may reach. `nothing()` and exceptions to it.
@@ -35,8 +37,8 @@ enum Place<'a> {
 }
 
 impl<'a> Landlock<'a> {
-    /// No file by name; no TCP connection made or awaited; no abstract unix socket of, and no signal to, a process that is
-    /// not confined with this one.
+    /// No file by name; no TCP connection made or awaited; no abstract unix socket of, and no
+    /// signal to, a process that is not confined with this one.
     pub fn nothing() -> Self {
         Self {
             rules: Vec::new(),
@@ -46,8 +48,8 @@ impl<'a> Landlock<'a> {
         }
     }
 
-    /// Files as the file system says, and the rest as [`nothing`](Self::nothing): for a spawner, whose children are to
-    /// reach what it cannot know. Children restrict themselves further.
+    /// Files as the file system says, and the rest as [`nothing`](Self::nothing): for a spawner,
+    /// whose children are to reach what it cannot know. Children restrict themselves further.
     pub fn all_files() -> Self {
         Self {
             all_files: true,
@@ -67,7 +69,8 @@ impl<'a> Landlock<'a> {
         self.allow(Place::Named(place), AccessFs::ReadFile | AccessFs::ReadDir)
     }
 
-    /// May read and execute, by name: libraries that are loaded later, programs that PAM modules run.
+    /// May read and execute, by name: libraries that are loaded later, programs that PAM modules
+    /// run.
     #[must_use]
     pub fn read_execute_named(self, place: &'a Path) -> Self {
         self.allow(
@@ -76,8 +79,8 @@ impl<'a> Landlock<'a> {
         )
     }
 
-    /// May list and read all below this directory, and remove and move files there: a Maildir, where new mail moves to
-    /// `cur` and deleted mail goes, and no octet is ever written.
+    /// May list and read all below this directory, and remove and move files there: a Maildir,
+    /// where new mail moves to `cur` and deleted mail goes, and no octet is ever written.
     #[must_use]
     pub fn maildir(self, directory: BorrowedFd<'a>) -> Self {
         self.allow(
@@ -99,7 +102,8 @@ impl<'a> Landlock<'a> {
         )
     }
 
-    /// May make, write, read and remove files in this directory, but not list it: dotlocks beside an mbox.
+    /// May make, write, read and remove files in this directory, but not list it: dotlocks beside
+    /// an mbox.
     #[must_use]
     pub fn lockfiles_in(self, directory: BorrowedFd<'a>) -> Self {
         self.allow(
@@ -108,8 +112,8 @@ impl<'a> Landlock<'a> {
         )
     }
 
-    /// May do with regular files below this directory, and with directories, what the file system lets it: a state
-    /// directory.
+    /// May do with regular files below this directory, and with directories, what the file system
+    /// lets it: a state directory.
     #[must_use]
     pub fn write_below(self, directory: BorrowedFd<'a>) -> Self {
         self.allow(
@@ -132,7 +136,8 @@ impl<'a> Landlock<'a> {
         Self { tcp: true, ..self }
     }
 
-    /// May use abstract unix sockets of, and send signals to, any process the file system and the kernel let it.
+    /// May use abstract unix sockets of, and send signals to, any process the file system and the
+    /// kernel let it.
     #[must_use]
     pub fn processes(self) -> Self {
         Self {
@@ -251,4 +256,30 @@ fn lacking(status: &LandlockStatus) -> Vec<&'static str> {
     .filter(|(needed, _)| version < *needed)
     .map(|(_, text)| text)
     .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_version_lacks_what_came_later() {
+        let version = |effective_abi| LandlockStatus::Available {
+            effective_abi,
+            kernel_abi: None,
+        };
+        assert_eq!(lacking(&version(WANTED)), [""; 0]);
+        assert_eq!(lacking(&version(ABI::V10)), [""; 0]);
+        for (abi, count) in [
+            (ABI::V1, 4),
+            (ABI::V2, 4),
+            (ABI::V3, 3),
+            (ABI::V4, 2),
+            (ABI::V5, 1),
+        ] {
+            assert_eq!(lacking(&version(abi)).len(), count);
+        }
+        assert_eq!(lacking(&LandlockStatus::NotEnabled).len(), 1);
+        assert_eq!(lacking(&LandlockStatus::NotImplemented).len(), 1);
+    }
 }

@@ -1,7 +1,9 @@
-//! From answers to a classic BPF program: a binary search over the call's number, then its argument conditions.
+//! From answers to a classic BPF program: a binary search over the call's number, then its argument
+//! conditions.
 //!
-//! Nothing here is given anything foreign: the tables are constants. For each call without conditions the kernel keeps the
-//! answer in a bitmap (Linux 5.11), so what counts is the time to install: it runs the filter once for every call there is.
+//! Nothing here is given anything foreign: the tables are constants. For each call without
+//! conditions the kernel keeps the answer in a bitmap (Linux 5.11), so what counts is the time to
+//! install: it runs the filter once for every call there is.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +17,8 @@ use super::{ArgRule, Deny};
 /// `BPF_MAXINSNS` of the kernel.
 const MAX_INSTRUCTIONS: usize = 4096;
 
-/// `AUDIT_ARCH_*` of linux/audit.h: the calls of other architectures (32-bit ones on x86_64) have other numbers.
+/// `AUDIT_ARCH_*` of linux/audit.h: the calls of other architectures (32-bit ones on x86_64) have
+/// other numbers.
 #[cfg(target_arch = "x86_64")]
 const ARCHITECTURE: u32 = 0xC000_003E;
 #[cfg(target_arch = "aarch64")]
@@ -153,7 +156,8 @@ mod tests {
     use super::super::{Allow, BASE, CONFINE, FORK, IDENTITY, MESSAGES, PANIC, PROBES, Policy};
     use super::*;
 
-    /// What the kernel would answer: classic BPF as far as these programs use it, over `struct seccomp_data`.
+    /// What the kernel would answer: classic BPF as far as these programs use it, over `struct
+    /// seccomp_data`.
     fn answer(program: &[sock_filter], arch: u32, number: u32, arguments: [u64; 6]) -> u32 {
         let mut data = Vec::new();
         data.extend(number.to_le_bytes());

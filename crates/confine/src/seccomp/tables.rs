@@ -1,6 +1,7 @@
 //! The tables that several roles share. A role's own stand in its crate.
 //!
-//! Written for x86_64 and aarch64; the calls that only the older of the two has stand in tables of their own.
+//! Written for x86_64 and aarch64; the calls that only the older of the two has stand in tables of
+//! their own.
 
 use libc::{
     AF_UNIX, CLONE_CHILD_CLEARTID, CLONE_CHILD_SETTID, F_DUPFD_CLOEXEC, F_GETFD, F_GETFL, F_SETFD,
@@ -11,7 +12,8 @@ use libc::{
 
 use super::{Allow, ArgRule};
 
-/// What every Rust program does, whatever it is for: memory, its open descriptors, the clock, its end.
+/// What every Rust program does, whatever it is for: memory, its open descriptors, the clock, its
+/// end.
 pub const BASE: &[Allow] = &[
     Allow::any(libc::SYS_read, "octets from descriptors it holds"),
     Allow::any(libc::SYS_readv, "the same in several buffers"),
@@ -70,7 +72,8 @@ pub const BASE: &[Allow] = &[
     Allow::any(libc::SYS_exit_group, "end"),
 ];
 
-/// What a Rust panic needs to say its line and abort, and the stack overflow handler to let the second fault kill.
+/// What a Rust panic needs to say its line and abort, and the stack overflow handler to let the
+/// second fault kill.
 pub const PANIC: &[Allow] = &[
     Allow::any(libc::SYS_gettid, "abort(3) signals its own thread"),
     Allow::when(libc::SYS_tgkill, &[ArgRule::is(2, SIGABRT)], "abort(3)"),
@@ -92,8 +95,8 @@ pub const PANIC: &[Allow] = &[
     ),
 ];
 
-/// What [`channel`](crate::channel) and [`handover`](crate::handover) need, and waiting for several descriptors. Makes no
-/// sockets and connects none.
+/// What [`channel`](crate::channel) and [`handover`](crate::handover) need, and waiting for several
+/// descriptors. Makes no sockets and connects none.
 pub const MESSAGES: &[Allow] = &[
     Allow::any(libc::SYS_sendmsg, "messages with descriptors"),
     Allow::any(libc::SYS_recvmsg, "messages with descriptors"),
@@ -120,11 +123,13 @@ pub const MESSAGES: &[Allow] = &[
     Allow::any(libc::SYS_epoll_wait, "waiting for many"),
 ];
 
-/// What [`process::fork`](crate::process::fork), what children do at first and waiting for them need: for spawners.
+/// What [`process::fork`](crate::process::fork), what children do at first and waiting for them
+/// need: for spawners.
 pub const FORK: &[Allow] = &[
     Allow::when(
         libc::SYS_clone,
-        // The lowest eight bits are the signal at the child's end; no thread, no shared memory, no name space.
+        // The lowest eight bits are the signal at the child's end; no thread, no shared memory, no
+        // name space.
         &[ArgRule::bits(
             0,
             !(CLONE_CHILD_CLEARTID as u32 | CLONE_CHILD_SETTID as u32 | 0xFF),
@@ -152,7 +157,8 @@ pub const FORK: &[Allow] = &[
     ),
 ];
 
-/// What [`identity::drop_to`](crate::identity::drop_to) needs: for spawners whose children become somebody else.
+/// What [`identity::drop_to`](crate::identity::drop_to) needs: for spawners whose children become
+/// somebody else.
 pub const IDENTITY: &[Allow] = &[
     Allow::any(libc::SYS_setgroups, "become a user"),
     Allow::any(libc::SYS_setresgid, "become a user"),
@@ -186,8 +192,9 @@ pub const IDENTITY: &[Allow] = &[
     ),
 ];
 
-/// What [`Sandbox::enter`](crate::sandbox::Sandbox::enter) needs besides: for spawners whose children are confined more
-/// narrowly. A child with Landlock rules of its own needs `openat` too, which is not here.
+/// What [`Sandbox::enter`](crate::sandbox::Sandbox::enter) needs besides: for spawners whose
+/// children are confined more narrowly. A child with Landlock rules of its own needs `openat` too,
+/// which is not here.
 pub const CONFINE: &[Allow] = &[
     Allow::when(
         libc::SYS_prctl,
@@ -218,8 +225,8 @@ pub const CONFINE: &[Allow] = &[
     Allow::any(libc::SYS_seccomp, "confine"),
 ];
 
-/// What libraries try first and can do without. The answer is `ENOSYS`, as from a kernel that does not have them yet,
-/// unless a role's table allows the call.
+/// What libraries try first and can do without. The answer is `ENOSYS`, as from a kernel that does
+/// not have them yet, unless a role's table allows the call.
 pub const PROBES: &[Allow] = &[
     Allow::any(
         libc::SYS_clone3,

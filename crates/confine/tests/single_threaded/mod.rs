@@ -1,5 +1,6 @@
-//! A test runner without threads: every test runs in a child process, so that it may fork, close descriptors and give up
-//! what it cannot have back. Speaks as much of libtest's command line as cargo and nextest use.
+//! A test runner without threads: every test runs in a child process, so that it may fork, close
+//! descriptors and give up what it cannot have back. Speaks as much of libtest's command line as
+//! cargo and nextest use.
 #![allow(dead_code, missing_docs)]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -7,16 +8,25 @@ use std::process::{ExitCode, ExitStatus};
 
 use confine::process::{self, Fork};
 
+pub mod attempts;
+
 /// A name that is a sentence, and the test.
 pub type Test = (&'static str, fn());
+
+/// The tests of these names.
+#[macro_export]
+macro_rules! tests {
+    ($($test:ident),* $(,)?) => { &[$((stringify!($test), $test)),*] };
+}
 
 /// Runs the tests whose names contain one of the arguments, or all.
 pub fn run(tests: &[Test]) -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let has = |option: &str| arguments.iter().any(|argument| argument == option);
+    // `--format terse` is how nextest asks for the list.
     let names: Vec<&String> = arguments
         .iter()
-        .filter(|argument| !argument.starts_with('-'))
+        .filter(|argument| !argument.starts_with('-') && *argument != "terse")
         .collect();
     let chosen = |test: &&Test| {
         let matches = |name: &&String| {
