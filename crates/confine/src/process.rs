@@ -9,15 +9,15 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
-use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_getfd, fcntl_setfd, retry_on_intr};
+use rustix::io::{Errno, fcntl_dupfd_cloexec, retry_on_intr};
 use rustix::process::{PidfdFlags, WaitOptions};
 
 pub use rustix::process::{Pid, Signal};
 
 use crate::channel::{Channel, ChannelError};
+use crate::inherited;
 use crate::signals;
 use crate::sys;
 
@@ -152,19 +152,19 @@ fn become_role(
 /// # Errors
 /// Descriptor 3 is something else: this process was not started by [`spawn_role`].
 pub fn role_channel() -> io::Result<Option<Channel>> {
-    static TAKEN: AtomicBool = AtomicBool::new(false);
-    if TAKEN.swap(true, Ordering::Relaxed) {
-        return Ok(None);
-    }
-    match fcntl_getfd(sys::borrow_descriptor(ROLE_CHANNEL)) {
-        Err(Errno::BADF) => return Ok(None),
-        // Left open on exec means given to us on purpose. Closed on exec means opened by this very
-        // process.
-        Ok(flags) if flags.contains(FdFlags::CLOEXEC) => return Ok(None),
-        other => other?,
+    let channel = match inherited::take(ROLE_CHANNEL) {
+        Ok(channel) => channel,
+        // Not open or opened by this very process, or taken before.
+        Err(error)
+            if matches!(
+                Errno::from_io_error(&error),
+                Some(Errno::BADF | Errno::BUSY)
+            ) =>
+        {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
     };
-    let channel = sys::own_descriptor(ROLE_CHANNEL);
-    fcntl_setfd(&channel, FdFlags::CLOEXEC)?;
     Channel::from_fd(channel)
         .map(Some)
         .map_err(|error| match error {
