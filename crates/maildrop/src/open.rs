@@ -191,7 +191,8 @@ fn open_maildir(base: &OwnedFd, below: &Path, options: &OpenOptions) -> Result<F
 
 /// Opens `path` below `directory` without following any link; `None` if it does not exist.
 fn open_below(directory: &OwnedFd, path: &Path, flags: OFlags) -> Result<Option<OwnedFd>, Problem> {
-    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    // Without NOFOLLOW, which would let O_PATH open a link itself and have O_DIRECTORY report one as something else.
+    let flags = flags | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     let mut result = Err(Errno::AGAIN);
     for _ in 0..MAX_LOOKUPS {
@@ -223,11 +224,8 @@ fn look(file: &OwnedFd) -> Result<Stat, Problem> {
 /// then plant and remove mail.
 fn check_directory(directory: &OwnedFd, options: &OpenOptions) -> Result<(), Problem> {
     let stat = look(directory)?;
-    match FileType::from_raw_mode(stat.st_mode) {
-        FileType::Directory => {}
-        // What O_PATH opens where a link is the last component.
-        FileType::Symlink => return Err(Problem::Symlink),
-        _ => return Err(Problem::WrongKind(kind(&stat))),
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+        return Err(Problem::WrongKind(kind(&stat)));
     }
     check_owner(&stat, options)?;
     match Mode::from_raw_mode(stat.st_mode).contains(Mode::WOTH) {
@@ -251,10 +249,12 @@ fn kind(stat: &Stat) -> &'static str {
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => "a regular file",
         FileType::Directory => "a directory",
-        FileType::Symlink => "a symbolic link",
         FileType::Fifo => "a fifo",
         FileType::Socket => "a socket",
         FileType::CharacterDevice | FileType::BlockDevice => "a device",
         _ => "a file of unknown kind",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -146,7 +146,7 @@ impl Folders {
 impl Facts {
     /// `None` for what is no regular file.
     #[allow(clippy::unnecessary_cast)] // The fields' types differ between architectures.
-    fn of(stat: &Stat) -> Option<Self> {
+    pub(super) fn of(stat: &Stat) -> Option<Self> {
         let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
         regular.then(|| Facts {
             size: u64::try_from(stat.st_size).unwrap_or(0),

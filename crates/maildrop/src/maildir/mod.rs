@@ -22,7 +22,7 @@ use folders::{Facts, Finder, Found};
 use name::{Arena, Folder, Name};
 
 /// Octets read at once when messages are counted.
-const BLOCK: usize = 256 * 1024;
+const BLOCK: usize = 128 * 1024;
 
 /// A Maildir as it was when the session began.
 pub(crate) struct Maildir {

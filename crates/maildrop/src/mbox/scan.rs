@@ -16,8 +16,9 @@ use super::digest::HeaderDigest;
 use super::table::Message;
 use crate::wire::WireCount;
 
-/// Octets read at once: within the second-level cache, so that what the kernel copied there is searched there.
-pub(crate) const BLOCK: usize = 256 * 1024;
+/// Octets read at once: within the second-level cache, so that what the kernel copied there is searched there. Measured
+/// from 32 KiB to 512 KiB there is little between them (4.8 GB/s where the copy alone runs at 6); 1 MiB is slower.
+pub(crate) const BLOCK: usize = 128 * 1024;
 
 /// What a message begins with.
 pub(crate) const FROM: &[u8] = b"From ";

@@ -567,18 +567,36 @@ fn an_update_that_deletes_nothing_touches_nothing() {
 
 #[test]
 fn offsets_beyond_four_gib_work() {
-    // Sparse: a message of 5 GiB of NULs, then another.
+    // Sparse, and not scanned, which would read 5 GiB: the table is as a scan leaves it.
     let mailbox = Mailbox::new(b"From a\n\n");
-    let file = mailbox.handle();
+    let late = b"From b\nDate: 1\n\nb\n";
     let size = 5 << 30;
-    file.write_all_at(b"\n\nFrom b\nDate: 1\n\nb\n", size)
-        .unwrap();
-    let mut open = mailbox.open();
-    assert_eq!(open.count(), 2);
-    assert_eq!(open.octets(0), Some(size - 7 + 3));
+    mailbox.handle().write_all_at(late, size).unwrap();
+    let message = |from, start, stored| table::Message {
+        from,
+        start,
+        stored,
+        octets: stored,
+        digest: [0; 8],
+        copy: 1,
+    };
+    let table = Table::new(vec![message(0, 7, size - 7), message(size, size + 7, 12)]);
+    let file = mailbox.handle();
+    let stamp = Stamp::of(&file).unwrap();
+    let mut open = Box::new(Mbox {
+        file,
+        locks: Locks {
+            file_lock: Box::new(Flock),
+            dotlock: None,
+            wait: impatient().lock_wait,
+        },
+        table,
+        stamp,
+        end: stamp.size(),
+    });
     let mut read = [0; 8];
     assert_eq!(open.read(1, 0, &mut read).unwrap(), 8);
     assert_eq!(&read, b"Date: 1\n");
     assert_eq!(open.update(&|index| index == 0).unwrap().removed, 1);
-    assert_eq!(mailbox.content(), b"From b\nDate: 1\n\nb\n");
+    assert_eq!(mailbox.content(), late);
 }
