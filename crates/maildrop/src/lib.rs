@@ -21,7 +21,7 @@
 //! | a name from the account made part of a path | `location.rs` |
 //! | a link, fifo or other people's file refused | `open.rs` |
 //! | the mailbox locked | `lock.rs`, `dotlock.rs` |
-//! | octets counted as they go over the wire | `wire.rs` |
+//! | octets counted as they go over the wire | `multiline::Counter` of pop3-proto, by `mbox/count.rs` and `maildir/mod.rs` |
 //! | an mbox cut into messages | `mbox/scan.rs` |
 //! | a popa3d unique-id computed | `mbox/digest.rs` |
 //! | mail removed | `mbox/update.rs`, `maildir/update.rs` |
@@ -52,7 +52,6 @@ mod mbox;
 mod open;
 mod stamp;
 mod unique_id;
-mod wire;
 
 #[cfg(test)]
 mod testing;

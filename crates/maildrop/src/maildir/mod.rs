@@ -13,9 +13,9 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 
+use pop3_proto::multiline::Counter;
 use rustix::fs::Stat;
 
-use crate::wire::WireCount;
 use crate::{CheckError, Limits, Maildrop, Problem, UniqueId, UpdateError, UpdateSummary};
 pub(crate) use folders::Folders;
 use folders::{Facts, Finder, Found};
@@ -64,12 +64,12 @@ impl Maildir {
         }
         arena.sort_by_delivery(&mut names);
 
-        let mut counter = Counter::new(&folders);
+        let mut reader = Reader::new(&folders);
         let mut entries: Vec<Entry> = Vec::new();
         let mut last_inode = None;
         let mut total = 0_u64;
         for name in names {
-            let counted = counter
+            let counted = reader
                 .count(&mut arena, name)
                 .map_err(|error| Problem::Io("read a message of it", error))?;
             let Some((entry, inode)) = counted else {
@@ -92,7 +92,7 @@ impl Maildir {
             }
             entries.push(entry);
         }
-        let skipped = counter.skipped;
+        let skipped = reader.skipped;
         let numbers = ids::number(&arena, entries.iter().map(|entry| entry.name));
         for (entry, number) in entries.iter_mut().zip(numbers) {
             entry.id = number;
@@ -186,16 +186,16 @@ impl Maildrop for Maildir {
 }
 
 /// Counts the octets of one message after another.
-struct Counter<'a> {
+struct Reader<'a> {
     folders: &'a Folders,
     finder: Finder<'a>,
     buffer: Vec<u8>,
     skipped: u32,
 }
 
-impl<'a> Counter<'a> {
+impl<'a> Reader<'a> {
     fn new(folders: &'a Folders) -> Self {
-        Counter {
+        Reader {
             folders,
             finder: Finder::new(folders),
             buffer: vec![0; BLOCK],
@@ -239,17 +239,21 @@ impl<'a> Counter<'a> {
 
 /// Octets on the wire of the first `size` octets of `file`.
 fn count_octets(mut file: &File, size: u64, buffer: &mut [u8]) -> io::Result<u64> {
-    let mut count = WireCount::default();
-    while count.stored() < size {
-        let left = usize::try_from(size.saturating_sub(count.stored())).unwrap_or(usize::MAX);
-        let length = buffer.len().min(left);
+    let mut counter = Counter::new();
+    let mut left = size;
+    while left > 0 {
+        let length = buffer
+            .len()
+            .min(usize::try_from(left).unwrap_or(usize::MAX));
         let room = buffer.get_mut(..length).unwrap_or_default();
-        match retry(|| file.read(room))? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            length => count.feed(room.get(..length).unwrap_or_default()),
+        let read = retry(|| file.read(room))?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        counter.count(room.get(..read).unwrap_or_default());
+        left = left.saturating_sub(read as u64);
     }
-    Ok(count.on_wire())
+    Ok(counter.finish().0)
 }
 
 /// Repeats a read that a signal interrupted.

@@ -281,8 +281,8 @@ fn messages_renamed_since_they_were_listed_are_counted_once() {
         (Folder::Cur, "3.c:2,"),
     ]
     .map(|(folder, name)| arena.store(folder, name.as_bytes()).unwrap());
-    let mut counter = Counter::new(&folders);
-    let counted = listed.map(|name| counter.count(&mut arena, name).unwrap());
+    let mut reader = Reader::new(&folders);
+    let counted = listed.map(|name| reader.count(&mut arena, name).unwrap());
     let names = counted.map(|counted| {
         counted.map(|(entry, _)| (entry.name.folder, arena.name(entry.name).to_vec()))
     });

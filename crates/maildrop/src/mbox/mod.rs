@@ -3,6 +3,7 @@
 //! The file is locked while it is scanned, while it is looked at again because something changed it, and in UPDATE; in
 //! between a slow client holds up nobody.
 
+mod count;
 mod digest;
 mod scan;
 mod table;
