@@ -93,6 +93,15 @@ pub enum Usual {
     Scram(u32),
 }
 
+impl Usual {
+    /// A setting of the administrator's choice, if it is one.
+    pub fn of_setting(crypt: &Crypt, setting: &str) -> Option<Self> {
+        let setting = CString::new(setting).ok()?;
+        crypt.hash(&Password::placeholder(), &setting)?;
+        Some(Self::Crypt(setting))
+    }
+}
+
 impl Default for Usual {
     fn default() -> Self {
         Self::Crypt(CString::new(DEFAULT_SETTING).unwrap_or_default())

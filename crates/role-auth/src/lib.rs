@@ -1,4 +1,18 @@
-//! The auth role: the only process that sees credentials.
+//! The auth role: the only process that sees credentials, and the only one that can make a maildrop process exist.
+//!
+//! Runs as a user of its own, whose group may read /etc/shadow. It trusts the master, and the session spawner for who the
+//! client is; it trusts no session. Each session has a channel of its own here, and whatever it does on it ends that session
+//! at the worst. Passwords are verified in forked worker processes, so that none waits for another's hash.
+//!
+//! | module | what for |
+//! |---|---|
+//! | [`event_loop`] | every channel, one thread |
+//! | [`sessions`] | what is known of a session, and what it may do next |
+//! | [`pool`], [`worker`], [`work`] | verifying processes: from outside, from inside, and between |
+//! | [`backends`] | the stores, in their order |
+//! | [`hash`], [`scram`], [`name`], [`store_file`] | what stores have in common |
+//! | [`bindings`] | libcrypt, libpam and the C library; the only `unsafe` |
+//! | [`confinement`], [`syscalls`] | what auth gives up |
 #![deny(unsafe_code)]
 #![cfg_attr(
     not(test),
@@ -9,12 +23,70 @@
         clippy::arithmetic_side_effects
     )
 )]
-#![allow(dead_code)]
 
 mod backends;
 mod bindings;
+mod confinement;
+mod event_loop;
 mod hash;
+mod login_delay;
 mod name;
+mod pool;
 mod scram;
+mod sessions;
 mod store_file;
+mod syscalls;
 mod work;
+mod worker;
+
+use std::fmt::Display;
+use std::process::ExitCode;
+
+use confine::channel::{Channel, Received};
+use messages::auth::AuthConfig;
+use messages::log::Logger;
+use messages::role::{Report, Start};
+
+use backends::Stores;
+use event_loop::EventLoop;
+
+/// Runs the role on its control channel until the master has closed it and no session is left that could still log in.
+pub fn run(control: Channel) -> ExitCode {
+    match serve(&control) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            // If the master has gone, nobody wants to know.
+            drop(control.send(&Report::Failed { reason }, &[]));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(control: &Channel) -> Result<(), String> {
+    let (start, mut descriptors) = match control.receive::<Start<AuthConfig>>() {
+        Ok(Received::Message(start, descriptors)) => (start, descriptors),
+        Ok(Received::Closed) => return Ok(()),
+        Err(error) => return Err(text(&error)),
+    };
+    let log = descriptors.next().ok_or("no log channel")?;
+    let logger = Logger::new(Channel::from_fd(log).map_err(|error| text(&error))?);
+
+    let narrow = syscalls::stores_worker()
+        .compile()
+        .map_err(|error| text(&error))?;
+    let (_confined, missing) = confinement::enter(&start.confinement, &start.configuration)
+        .map_err(|error| text(&error))?;
+    let (stores, complaints) = Stores::open(start.configuration).map_err(|error| text(&error))?;
+    event_loop::log_complaints(&logger, &complaints);
+
+    let mut event_loop =
+        EventLoop::new(control, logger, stores, narrow).map_err(|error| text(&error))?;
+    control
+        .send(&Report::Ready { missing }, &[])
+        .map_err(|error| text(&error))?;
+    event_loop.run().map_err(|error| text(&error))
+}
+
+fn text(error: &dyn Display) -> String {
+    error.to_string()
+}

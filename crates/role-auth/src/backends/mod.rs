@@ -8,12 +8,14 @@ mod apop;
 mod owner;
 mod pam;
 mod shadow;
-pub mod users_file;
+mod users_file;
 
 use messages::auth::{AuthConfig, Backend};
 
+use crate::bindings::MissingLibrary;
+use crate::bindings::crypt::Crypt;
 use crate::bindings::pam::Pam;
-use crate::hash::Checker;
+use crate::hash::{Census, Checker, Usual};
 use crate::name::{Password, UserName};
 use crate::work::{Credential, Outcome, Refusal, Request};
 
@@ -35,6 +37,37 @@ struct Claim<'a> {
 }
 
 impl Stores {
+    /// Loads the libraries, and looks at the stores: for what their hashes cost, and for what is wrong with them.
+    ///
+    /// # Errors
+    /// A library that the configuration cannot do without is not there.
+    pub fn open(configuration: AuthConfig) -> Result<(Self, Vec<String>), MissingLibrary> {
+        let crypt = Crypt::load()?;
+        let wants_pam = configuration.backends.contains(&Backend::Pam);
+        let pam = wants_pam.then(Pam::load).transpose()?;
+        let (mut usual, mut complaints) = survey(&configuration);
+        if let Some(setting) = &configuration.dummy_setting {
+            match Usual::of_setting(&crypt, setting) {
+                Some(wanted) => usual = wanted,
+                None => {
+                    complaints.push("the configured dummy setting is none of crypt(3)".to_owned())
+                }
+            }
+        }
+        let checker = Checker::new(crypt, usual);
+        let stores = Self {
+            configuration,
+            checker,
+            pam,
+        };
+        Ok((stores, complaints))
+    }
+
+    /// Whether deciding may run code that is not ours: then a process decides one attempt only.
+    pub fn runs_foreign_modules(&self) -> bool {
+        self.pam.is_some()
+    }
+
     /// Decides one attempt.
     pub fn decide(&self, request: &Request) -> Outcome {
         let user = UserName::parse(&request.user);
@@ -87,4 +120,27 @@ impl Stores {
         }
         Outcome::unknown(refusal)
     }
+}
+
+/// The usual hash of all configured stores, and what is wrong with them.
+fn survey(configuration: &AuthConfig) -> (Usual, Vec<String>) {
+    let mut census = Census::default();
+    let mut complaints = Vec::new();
+    for backend in &configuration.backends {
+        match backend {
+            // pam_unix reads the same file. Where it cannot, every login fails with an error that looks like a wrong password.
+            Backend::Pam | Backend::Shadow => {
+                if let Err(error) = shadow::survey(&mut census) {
+                    complaints.push(error.to_string());
+                }
+            }
+            Backend::UsersFile => {
+                match users_file::survey(&configuration.users_file, &mut census) {
+                    Ok(lines) => complaints.extend(lines),
+                    Err(error) => complaints.push(error.to_string()),
+                }
+            }
+        }
+    }
+    (census.usual(), complaints)
 }

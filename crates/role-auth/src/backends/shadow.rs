@@ -1,13 +1,15 @@
 //! The password database and /etc/shadow.
 
-use std::time::{Duration, SystemTime};
+use std::path::Path;
+use std::time::SystemTime;
 
 use super::{Claim, Stores, owner};
 use crate::bindings::nss::{self, Passwd, Shadow};
-use crate::hash::Match;
+use crate::hash::{Census, Match};
+use crate::store_file::{Readers, StoreError, StoreFile};
 use crate::work::{Outcome, Refusal, Source};
 
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const SECONDS_OF_A_DAY: u64 = 24 * 60 * 60;
 
 impl Stores {
     /// `None` where the databases have no such user, or no password for it.
@@ -70,6 +72,20 @@ impl Stores {
     }
 }
 
+/// Counts the hashes of the shadow file.
+///
+/// # Errors
+/// It cannot be read.
+pub fn survey(census: &mut Census) -> Result<(), StoreError> {
+    let file = StoreFile::open(Path::new("/etc/shadow"), Readers::Group)?;
+    file.for_each_line(|_, line| {
+        let hash = line.split(|&octet| octet == b':').nth(1);
+        if let Some(hash) = hash.and_then(|hash| std::str::from_utf8(hash).ok()) {
+            census.count(hash);
+        }
+    })
+}
+
 /// As PAM's account stage sees it (shadow(5)), except that an expired password is final: over POP3 nobody can change it.
 fn has_expired(shadow: &Shadow, today: i64) -> bool {
     if shadow.expires > 0 && today >= shadow.expires {
@@ -86,7 +102,9 @@ fn has_expired(shadow: &Shadow, today: i64) -> bool {
 /// Days since 1970-01-01.
 fn today() -> i64 {
     let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-    i64::try_from(since.as_secs() / DAY.as_secs()).unwrap_or(i64::MAX)
+    let days = since.as_secs().checked_div(SECONDS_OF_A_DAY);
+    days.and_then(|days| i64::try_from(days).ok())
+        .unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

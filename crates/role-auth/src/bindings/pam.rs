@@ -1,6 +1,6 @@
 //! libpam: one transaction that asks the service's modules about one password.
 
-use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
+use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::mem::transmute;
 use std::ptr::{self, NonNull};
 
@@ -323,11 +323,6 @@ fn discard(block: *mut Response, responses: &mut [Response]) {
     }
     // SAFETY: from calloc and not used afterwards.
     unsafe { libc::free(block.cast()) };
-}
-
-/// A text for the library; `None` where it holds a NUL.
-pub fn c_string(text: &str) -> Option<CString> {
-    CString::new(text).ok()
 }
 
 #[cfg(test)]

@@ -1,0 +1,153 @@
+//! What auth gives up: every identity but its own, every file but those that credentials come from, the network.
+//!
+//! No chroot: name services and PAM modules are libraries with configuration and sockets all over the system. Landlock keeps
+//! auth, and with it the modules, to reading them.
+
+use std::collections::BTreeSet;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use confine::ConfineError;
+use confine::sandbox::{Confined, Landlock, Limits, Sandbox};
+use messages::auth::AuthConfig;
+use messages::role::Confinement;
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::sessions::MAX_SESSIONS_KNOWN;
+use crate::syscalls;
+
+/// Descriptors: two for each session that may be known, and some.
+const MAX_OPEN_FILES: u64 = 2 * MAX_SESSIONS_KNOWN as u64 + 1024;
+
+/// Where libraries and the programs that PAM modules run are.
+const CODE: [&str; 8] = [
+    "/usr",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/bin",
+    "/sbin",
+    "/nix/store",
+];
+
+/// Where stores, their configuration and the sockets of name services are.
+const DATA: [&str; 6] = [
+    "/etc",
+    "/run",
+    "/var/run",
+    "/var/lib/sss",
+    "/var/lib/extrausers",
+    "/dev/urandom",
+];
+
+/// Confines this process, and tells what the kernel lacks.
+///
+/// # Errors
+/// [`ConfineError`]; the process has to end.
+pub fn enter(
+    confinement: &Confinement,
+    configuration: &AuthConfig,
+) -> Result<(Confined, Vec<String>), ConfineError> {
+    raise_open_files();
+    let program = syscalls::auth().compile()?;
+    let directories = directories_of(configuration);
+    let mut files = Landlock::nothing();
+    for code in &CODE {
+        files = files.read_execute_named(Path::new(code));
+    }
+    for data in DATA
+        .iter()
+        .map(Path::new)
+        .chain(directories.iter().map(PathBuf::as_path))
+    {
+        files = files.read_named(data);
+    }
+    // Helpers get it as their output.
+    let null = openat(
+        CWD,
+        c"/dev/null",
+        OFlags::PATH | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .ok();
+    if let Some(null) = &null {
+        files = files.write_file(null.as_fd());
+    }
+    let mut sandbox = Sandbox::new(&program)
+        .landlock(files)
+        .required(confinement.required)
+        .limits(Limits {
+            open_files: Some(MAX_OPEN_FILES),
+            ..Limits::default()
+        });
+    if let Some(identity) = &confinement.identity {
+        sandbox = sandbox.identity(identity);
+    }
+    let (confined, report) = sandbox.enter()?;
+    let missing = report.missing.iter().map(|&what| what.to_owned()).collect();
+    Ok((confined, missing))
+}
+
+/// As many descriptors as the system lets us have without asking: two for each session.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    // If it is refused, fewer sessions are served.
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
+    );
+}
+
+/// The directories of the stores that are files. Not the files: a store is replaced by renaming another onto it.
+fn directories_of(configuration: &AuthConfig) -> BTreeSet<PathBuf> {
+    let files = [
+        Some(&configuration.users_file),
+        configuration.apop_secrets.as_ref(),
+    ];
+    let parents = files.into_iter().flatten().filter_map(|file| file.parent());
+    let domains = configuration.address_domains.as_ref();
+    let domains = domains.map(|domains| domains.home.as_path());
+    parents
+        .chain(domains)
+        // Never everything, whatever is configured.
+        .filter(|directory| directory.is_absolute() && directory.parent().is_some())
+        .map(Path::to_owned)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use messages::auth::AddressDomains;
+    use std::time::Duration;
+
+    #[test]
+    fn stores_are_reached_by_their_directories_and_never_by_the_root() {
+        let configuration = AuthConfig {
+            backends: Vec::new(),
+            users_file: "/srv/mail/users".into(),
+            pam_service: String::new(),
+            apop_secrets: Some("/secrets".into()),
+            address_domains: Some(AddressDomains {
+                home: "/vhome".into(),
+                auth: "auth".into(),
+                spool: "mail".into(),
+                only: false,
+            }),
+            login_attempts: 3,
+            failure_delay: Duration::ZERO,
+            workers: 1,
+            dummy_setting: None,
+            login_delay: Duration::ZERO,
+            own: None,
+        };
+        let directories = directories_of(&configuration);
+        let expected = ["/srv/mail", "/vhome"].map(PathBuf::from);
+        assert_eq!(directories, BTreeSet::from(expected));
+    }
+}

@@ -1,0 +1,164 @@
+//! What auth may ask of the kernel.
+//!
+//! Auth's table has to hold for PAM's modules, which run in its children and of which nobody knows what they will need: they load
+//! libraries, ask daemons over sockets, fork helpers, start threads. A filter can only become narrower in a child, so auth
+//! itself runs under the wide one. What is in no table is refused with `EPERM` rather than by death: foreign code that tries
+//! something it can do without goes on without it.
+//!
+//! Workers that never run PAM are narrowed further: name services remain, processes and programs do not.
+
+use confine::seccomp::{Allow, ArgRule, BASE, Deny, FORK, MESSAGES, PANIC, Policy};
+use libc::{AF_NETLINK, AF_UNIX, CLONE_NEWCGROUP, CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS};
+use libc::{CLONE_NEWPID, CLONE_NEWUSER, CLONE_NEWUTS};
+
+/// No module has business in a name space of its own.
+const NAME_SPACES: libc::c_int = CLONE_NEWCGROUP
+    | CLONE_NEWIPC
+    | CLONE_NEWNET
+    | CLONE_NEWNS
+    | CLONE_NEWPID
+    | CLONE_NEWUSER
+    | CLONE_NEWUTS;
+
+/// Reading the stores, name services, libcrypt. Files only as Landlock allows.
+const STORES: &[Allow] = &[
+    Allow::any(libc::SYS_openat, "stores, libraries, their configuration"),
+    Allow::any(libc::SYS_fstat, "is the store safe?"),
+    Allow::any(
+        libc::SYS_newfstatat,
+        "is the store safe? has a file changed?",
+    ),
+    Allow::any(libc::SYS_lseek, "C library's files"),
+    Allow::any(libc::SYS_pread64, "dynamic loader"),
+    Allow::any(libc::SYS_getdents64, "directories of configuration"),
+    Allow::any(libc::SYS_faccessat, "dynamic loader, name services"),
+    Allow::any(libc::SYS_readlinkat, "dynamic loader"),
+    #[cfg(target_arch = "x86_64")]
+    Allow::any(libc::SYS_open, "older libraries"),
+    #[cfg(target_arch = "x86_64")]
+    Allow::any(libc::SYS_stat, "older libraries"),
+    #[cfg(target_arch = "x86_64")]
+    Allow::any(libc::SYS_lstat, "older libraries"),
+    #[cfg(target_arch = "x86_64")]
+    Allow::any(libc::SYS_access, "dynamic loader"),
+    #[cfg(target_arch = "x86_64")]
+    Allow::any(libc::SYS_readlink, "dynamic loader"),
+    Allow::any(libc::SYS_mmap, "dynamic loader maps code"),
+    Allow::any(
+        libc::SYS_mprotect,
+        "dynamic loader protects what it has relocated",
+    ),
+    Allow::any(libc::SYS_fcntl, "locks on databases"),
+    Allow::any(libc::SYS_flock, "locks on databases"),
+    Allow::when(
+        libc::SYS_socket,
+        &[ArgRule::is(0, AF_UNIX)],
+        "nscd, sssd, nslcd, syslog",
+    ),
+    Allow::when(
+        libc::SYS_socket,
+        &[ArgRule::is(0, AF_NETLINK)],
+        "addresses of the machine, audit",
+    ),
+    Allow::any(
+        libc::SYS_connect,
+        "nscd, sssd, nslcd, syslog; no TCP by Landlock",
+    ),
+    Allow::any(libc::SYS_bind, "netlink"),
+    Allow::any(libc::SYS_getsockname, "netlink"),
+    Allow::any(libc::SYS_getpeername, "sssd looks at its server"),
+    Allow::any(libc::SYS_getsockopt, "sssd looks at its server"),
+    Allow::any(libc::SYS_setsockopt, "time-outs"),
+    Allow::any(libc::SYS_getuid, "libraries look who they are"),
+    Allow::any(libc::SYS_geteuid, "libraries look who they are"),
+    Allow::any(libc::SYS_getgid, "libraries look who they are"),
+    Allow::any(libc::SYS_getegid, "libraries look who they are"),
+    Allow::any(libc::SYS_getppid, "sssd notices a fork"),
+    Allow::any(libc::SYS_uname, "syslog"),
+    Allow::any(libc::SYS_sysinfo, "qsort asks for the size of memory"),
+    Allow::any(libc::SYS_gettimeofday, "time, where the vDSO cannot tell"),
+    Allow::any(libc::SYS_clock_nanosleep, "waiting for a daemon"),
+    Allow::any(libc::SYS_seccomp, "a worker narrows itself"),
+];
+
+/// What the event loop needs besides.
+const LOOP: &[Allow] = &[Allow::any(libc::SYS_signalfd4, "workers that end")];
+
+/// What PAM's modules need besides.
+const PAM: &[Allow] = &[
+    Allow::when(
+        libc::SYS_clone,
+        &[ArgRule::without(0, NAME_SPACES)],
+        "helpers and threads",
+    ),
+    #[cfg(target_arch = "x86_64")]
+    Allow::any(libc::SYS_vfork, "helpers"),
+    Allow::any(
+        libc::SYS_execve,
+        "helpers; without new privileges, so no set-user-id",
+    ),
+    #[cfg(target_arch = "x86_64")]
+    Allow::any(libc::SYS_arch_prctl, "start of a helper"),
+    Allow::any(libc::SYS_set_tid_address, "start of a helper"),
+    Allow::any(libc::SYS_pipe2, "talking to helpers"),
+    #[cfg(target_arch = "x86_64")]
+    Allow::any(libc::SYS_pipe, "talking to helpers"),
+    Allow::any(libc::SYS_dup, "talking to helpers"),
+    #[cfg(target_arch = "x86_64")]
+    Allow::any(libc::SYS_dup2, "talking to helpers"),
+    Allow::any(libc::SYS_dup3, "talking to helpers"),
+    Allow::any(libc::SYS_rt_sigaction, "waiting for helpers"),
+    Allow::any(libc::SYS_rt_sigprocmask, "waiting for helpers"),
+    Allow::any(libc::SYS_prlimit64, "helpers' limits"),
+    Allow::any(
+        libc::SYS_prctl,
+        "modules that set capabilities; none can be had",
+    ),
+    Allow::any(libc::SYS_capget, "modules that set capabilities"),
+    Allow::any(
+        libc::SYS_capset,
+        "modules that set capabilities; none can be had",
+    ),
+    Allow::any(
+        libc::SYS_setresuid,
+        "modules that lower themselves when root",
+    ),
+    Allow::any(
+        libc::SYS_setresgid,
+        "modules that lower themselves when root",
+    ),
+    Allow::any(
+        libc::SYS_setgroups,
+        "modules that lower themselves when root",
+    ),
+    Allow::any(libc::SYS_getresuid, "libraries look who they are"),
+    Allow::any(libc::SYS_getresgid, "libraries look who they are"),
+    Allow::any(libc::SYS_getgroups, "libraries look who they are"),
+    Allow::any(libc::SYS_umask, "modules that write"),
+    Allow::any(libc::SYS_ioctl, "is it a terminal?"),
+    Allow::any(libc::SYS_sendmmsg, "resolver"),
+    Allow::any(libc::SYS_pselect6, "waiting"),
+    #[cfg(target_arch = "x86_64")]
+    Allow::any(libc::SYS_select, "waiting"),
+    Allow::any(libc::SYS_nanosleep, "waiting"),
+    Allow::any(libc::SYS_sched_yield, "threads"),
+    Allow::any(libc::SYS_sched_getaffinity, "threads"),
+    Allow::any(libc::SYS_eventfd2, "threads"),
+    Allow::any(libc::SYS_timerfd_create, "waiting"),
+    Allow::any(libc::SYS_timerfd_settime, "waiting"),
+    Allow::any(libc::SYS_getcwd, "helpers"),
+    Allow::any(libc::SYS_chdir, "helpers"),
+    Allow::any(libc::SYS_setsid, "helpers"),
+];
+
+/// Auth and its PAM workers.
+pub fn auth() -> Policy {
+    Policy::new("auth", &[BASE, MESSAGES, PANIC, FORK, STORES, LOOP, PAM]).otherwise(REFUSE)
+}
+
+/// Workers that read stores and hash, and nothing else.
+pub fn stores_worker() -> Policy {
+    Policy::new("auth worker", &[BASE, MESSAGES, PANIC, STORES]).otherwise(REFUSE)
+}
+
+const REFUSE: Deny = Deny::Errno(libc::EPERM as u16);

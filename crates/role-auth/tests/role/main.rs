@@ -1,0 +1,114 @@
+//! The whole role in a process of its own, driven over its channels by a test that plays everybody else: the master, the
+//! session spawner, sessions honest and hostile, and the spawner.
+//!
+//! Without the usual harness, because fork(2) wants a process without threads. As root it runs in a mount name space of its own,
+//! with made-up users and PAM services; otherwise the tests that need them are skipped by name.
+
+mod hostile;
+mod rig;
+mod stores;
+mod system;
+mod workers;
+
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+
+/// Set in the process that has its own mount name space.
+const INSIDE: &str = "ROLE_AUTH_TEST_INSIDE";
+
+struct Test {
+    name: &'static str,
+    run: fn(),
+    needs_root: bool,
+}
+
+/// A list of tests from function names.
+macro_rules! tests {
+    ($needs_root:expr, $module:ident: $($name:ident),+ $(,)?) => {
+        [$(Test {
+            name: concat!(stringify!($module), "::", stringify!($name)),
+            run: $module::$name,
+            needs_root: $needs_root,
+        }),+]
+    };
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let is_root = rustix::process::geteuid().is_root();
+    if is_root && std::env::var_os(INSIDE).is_none() {
+        enter_name_space(&arguments);
+    }
+    if is_root {
+        system::make_up_users();
+    }
+    let wanted = arguments.iter().find(|argument| !argument.starts_with('-'));
+    let mut ran = 0;
+    for test in all() {
+        if wanted.is_some_and(|wanted| !test.name.contains(wanted.as_str())) {
+            continue;
+        }
+        if test.needs_root && !is_root {
+            println!("skipped, needs root: {}", test.name);
+            continue;
+        }
+        println!("test {} ...", test.name);
+        // A failing test panics, and that ends this process with a status that says so.
+        (test.run)();
+        ran += 1;
+    }
+    println!("test result: ok. {ran} passed");
+    ExitCode::SUCCESS
+}
+
+fn all() -> Vec<Test> {
+    let mut all = Vec::new();
+    all.extend(tests!(false, stores:
+        a_right_password_starts_a_maildrop_process,
+        a_wrong_password_may_be_followed_by_a_right_one,
+        an_unknown_name_is_not_logged_and_a_known_one_is,
+        the_attempt_limit_closes_the_channel_after_the_verdict,
+        failures_are_answered_late_and_later,
+        apop_takes_the_digest_and_refuses_the_password,
+        an_address_with_a_directory_has_users_of_its_own,
+        a_second_login_too_soon_is_told_so,
+        a_changed_users_file_counts_at_once,
+        an_unsafe_users_file_is_refused_for_everybody_alike,
+        unknown_known_and_locked_users_cost_the_same,
+    ));
+    all.extend(tests!(false, hostile:
+        every_violation_ends_its_session_and_no_other,
+        a_session_that_leaves_in_the_middle_harms_nobody,
+        a_bad_announcement_ends_the_session_spawners_channel,
+        a_dead_spawner_is_temporary_and_a_new_one_serves,
+        sessions_outlive_the_master,
+        a_reload_counts_for_sessions_that_are_there,
+    ));
+    all.extend(tests!(false, workers:
+        a_slow_login_does_not_delay_another,
+        more_attempts_than_workers_are_all_decided,
+        a_killed_worker_fails_one_attempt,
+        the_role_is_confined,
+    ));
+    all.extend(tests!(true, system:
+        shadow_decides_as_the_system_does,
+        pam_decides_as_its_service_says,
+        pam_unix_knows_the_systems_users,
+        a_slow_pam_module_does_not_delay_another_login,
+        a_crashing_pam_module_fails_one_attempt,
+        pam_cost_does_not_tell_who_exists,
+    ));
+    all
+}
+
+/// Runs this program again, unprivileged in nothing but its mounts. Returns only when that is not possible.
+fn enter_name_space(arguments: &[String]) {
+    let this = std::env::current_exe().expect("own path");
+    let error = Command::new("unshare")
+        .args(["--mount", "--propagation", "private"])
+        .arg(this)
+        .args(arguments)
+        .env(INSIDE, "1")
+        .exec();
+    panic!("unshare(1): {error}");
+}

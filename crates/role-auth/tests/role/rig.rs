@@ -1,0 +1,317 @@
+//! The played master, session spawner, sessions and spawner.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use confine::channel::{Channel, Message, Received};
+use confine::process::{self, Fork, Pid};
+use messages::auth::{Attempt, AuthConfig, Backend, Denial, NewSession, ToAuth, Verdict};
+use messages::log::Record;
+use messages::role::{Confinement, Report, Start};
+use messages::spawner::StartMaildrop;
+use messages::{Account, Secret, SessionId};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+/// Nothing here takes as long, unless it hangs.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// `secret`, at a cost of a millisecond or so.
+pub const CHEAP_HASH: &str = "$6$rounds=1000$salt$HNxBeBnDfSfUrTj6KiLnmd7tGCvHEmcExh8kl/S0cZ5WrCciNZgfhbpkeFQ4JfkHX.8vPq45lY0iINnCx1Lkm.";
+
+/// An auth process with everybody around it.
+pub struct Rig {
+    pub control: Channel,
+    pub log: Channel,
+    pub session_spawner: Channel,
+    pub spawner: Channel,
+    pub pid: Pid,
+    pub directory: tempfile::TempDir,
+    next_id: u64,
+}
+
+/// A session, seen from itself.
+pub struct Session {
+    pub channel: Channel,
+    /// The end of the lease that sees when nobody holds it any more.
+    pub lease: OwnedFd,
+    pub id: SessionId,
+}
+
+/// The uid and gid that test accounts have where the test does not say.
+pub const USER: u32 = 12_345;
+
+/// One account for servers that are not root's; a server of root has none.
+pub fn own() -> Option<Account> {
+    let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
+    Some(Account {
+        name: "me".to_owned(),
+        uid: uid.as_raw().try_into().ok()?,
+        gid: gid.as_raw().try_into().ok()?,
+        home: "/home/me".to_owned(),
+        maildrop: None,
+    })
+}
+
+/// The ids that a line of a users file has in a test: everybody's own, or made-up ones as root.
+pub fn ids() -> String {
+    own().map_or(format!("{USER}:{USER}"), |own| {
+        format!("{}:{}", own.uid, own.gid)
+    })
+}
+
+/// Users files, five workers, no delay.
+pub fn configuration(directory: &Path) -> AuthConfig {
+    AuthConfig {
+        backends: vec![Backend::UsersFile],
+        users_file: directory.join("users"),
+        pam_service: "popa3d-test".to_owned(),
+        apop_secrets: None,
+        address_domains: None,
+        login_attempts: 3,
+        failure_delay: Duration::ZERO,
+        workers: 5,
+        dummy_setting: None,
+        login_delay: Duration::ZERO,
+        own: own(),
+    }
+}
+
+/// Writes a file that only its owner may read.
+pub fn write_private(path: &Path, contents: &str) {
+    let new = path.with_extension("new");
+    fs::write(&new, contents).unwrap();
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::rename(&new, path).unwrap();
+}
+
+impl Rig {
+    /// An auth that knows `joe` and `ann`, both with the password `secret`.
+    pub fn new(change: impl FnOnce(&mut AuthConfig)) -> Self {
+        let ids = ids();
+        let users =
+            format!("joe:{CHEAP_HASH}:{ids}:/home/joe\nann:{CHEAP_HASH}:{ids}\nout:!:{ids}\n");
+        Self::with_users(&users, change)
+    }
+
+    /// An auth with this users file.
+    pub fn with_users(users: &str, change: impl FnOnce(&mut AuthConfig)) -> Self {
+        let confinement = Confinement {
+            identity: None,
+            chroot: None,
+            required: false,
+        };
+        Self::confined(users, confinement, change)
+    }
+
+    /// An auth with this users file that confines itself so.
+    pub fn confined(
+        users: &str,
+        confinement: Confinement,
+        change: impl FnOnce(&mut AuthConfig),
+    ) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        write_private(&directory.path().join("users"), users);
+        let mut configuration = configuration(directory.path());
+        change(&mut configuration);
+
+        let (control, theirs) = Channel::pair().unwrap();
+        let (log, their_log) = Channel::pair().unwrap();
+        let pid = match process::fork().unwrap() {
+            Fork::Child => {
+                process::close_all_except(&[theirs.as_fd()]).unwrap();
+                let _ = role_auth::run(theirs);
+                process::exit(0);
+            }
+            Fork::Parent(pid) => pid,
+        };
+        drop(theirs);
+        let start = Start {
+            confinement,
+            configuration,
+        };
+        control.send(&start, &[their_log.as_fd()]).unwrap();
+        match receive::<Report>(&control) {
+            Report::Ready { .. } => {}
+            Report::Failed { reason } => panic!("auth did not start: {reason}"),
+        }
+        let (session_spawner, theirs) = Channel::pair().unwrap();
+        control
+            .send(&ToAuth::SessionSpawner, &[theirs.as_fd()])
+            .unwrap();
+        let (spawner, theirs) = Channel::pair().unwrap();
+        control.send(&ToAuth::Spawner, &[theirs.as_fd()]).unwrap();
+        Self {
+            control,
+            log,
+            session_spawner,
+            spawner,
+            pid,
+            directory,
+            next_id: 1,
+        }
+    }
+
+    /// A new session of a client.
+    pub fn session(&mut self) -> Session {
+        self.session_at("192.0.2.99:110", None)
+    }
+
+    /// A new session of a client that connected to `local` and was greeted with `apop_timestamp`.
+    pub fn session_at(&mut self, local: &str, apop_timestamp: Option<&str>) -> Session {
+        let id = SessionId(self.next_id);
+        self.next_id += 1;
+        let (channel, theirs) = Channel::pair().unwrap();
+        let (lease, holder) = rustix::pipe::pipe().unwrap();
+        let announced = NewSession {
+            id,
+            peer: Some("192.0.2.1:1024".parse().unwrap()),
+            local: Some(local.parse().unwrap()),
+            apop_timestamp: apop_timestamp.map(str::to_owned),
+        };
+        self.session_spawner
+            .send(&announced, &[theirs.as_fd(), holder.as_fd()])
+            .unwrap();
+        Session { channel, lease, id }
+    }
+
+    /// The next record with this event; those before it are skipped.
+    pub fn log(&self, event: &str) -> Record {
+        loop {
+            let record = receive::<Record>(&self.log);
+            if record.event == event {
+                return record;
+            }
+        }
+    }
+
+    /// What the spawner is told, with its end of the stream and the lease.
+    pub fn started(&self) -> (StartMaildrop, UnixStream, OwnedFd) {
+        let (start, descriptors) = receive_with(&self.spawner);
+        let [stream, lease]: [OwnedFd; 2] = descriptors.try_into().unwrap();
+        (start, stream.into(), lease)
+    }
+
+    /// One login from beginning to end: the account, if it was accepted.
+    pub fn log_in(&mut self, user: &str, password: &str) -> Result<Account, Denial> {
+        let session = self.session();
+        session.send(user, password);
+        session.verdict()?;
+        Ok(self.started().0.account)
+    }
+
+    /// Asserts that auth still serves.
+    pub fn assert_serves(&mut self) {
+        assert_eq!(self.log_in("joe", "secret").unwrap().name, "joe");
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        // A test that closed the control channel and waited has nothing left to be killed.
+        let _ = rustix::process::kill_process(self.pid, rustix::process::Signal::KILL);
+        let _ = process::wait(self.pid);
+    }
+}
+
+impl Session {
+    /// Sends USER and PASS.
+    pub fn send(&self, user: &str, password: &str) {
+        let attempt = Attempt::Password {
+            user: user.as_bytes().to_vec(),
+            password: Secret::copied_from(password.as_bytes()),
+        };
+        self.channel.send(&attempt, &[]).unwrap();
+    }
+
+    /// Sends APOP.
+    pub fn send_apop(&self, user: &str, digest: &str) {
+        let attempt = Attempt::Apop {
+            user: user.as_bytes().to_vec(),
+            digest: Secret::copied_from(digest.as_bytes()),
+        };
+        self.channel.send(&attempt, &[]).unwrap();
+    }
+
+    /// Waits for the verdict: the stream to the maildrop process, or why not.
+    pub fn verdict(&self) -> Result<UnixStream, Denial> {
+        match receive_with(&self.channel) {
+            (Verdict::Accepted, descriptors) => {
+                let [stream]: [OwnedFd; 1] = descriptors.try_into().unwrap();
+                Ok(stream.into())
+            }
+            (Verdict::Denied(denial), _) => Err(denial),
+        }
+    }
+
+    /// Asserts that auth has closed this session's channel and lease, without another verdict.
+    pub fn assert_ended(&self) {
+        wait_for(&self.channel);
+        match self.channel.try_receive::<Verdict>() {
+            Ok(Some(Received::Closed)) => {}
+            other => panic!("the session goes on: {other:?}"),
+        }
+        assert_released(&self.lease);
+    }
+
+    /// Asserts that nothing has come yet.
+    pub fn assert_waits(&self) {
+        assert!(matches!(self.channel.try_receive::<Verdict>(), Ok(None)));
+    }
+}
+
+/// Asserts that the last holder of a lease has closed it.
+pub fn assert_released(lease: &OwnedFd) {
+    wait_for(lease);
+    let mut octet = [0];
+    assert_eq!(rustix::io::read(lease, &mut octet), Ok(0));
+}
+
+/// Asserts that what goes in at one end comes out at the other.
+pub fn assert_connected(mut one: UnixStream, mut other: UnixStream) {
+    one.write_all(b"+OK\r\n").unwrap();
+    drop(one);
+    let mut octets = Vec::new();
+    other.read_to_end(&mut octets).unwrap();
+    assert_eq!(octets, b"+OK\r\n");
+}
+
+/// The value of a field.
+pub fn field<'a>(record: &'a Record, key: &str) -> Option<&'a str> {
+    let found = record.fields.iter().find(|(name, _)| name == key);
+    found.map(|(_, value)| value.as_str())
+}
+
+/// The next message, which must come and be one.
+pub fn receive<M: Message>(channel: &Channel) -> M {
+    receive_with(channel).0
+}
+
+fn receive_with<M: Message>(channel: &Channel) -> (M, Vec<OwnedFd>) {
+    wait_for(channel);
+    match channel.try_receive::<M>() {
+        Ok(Some(Received::Message(message, descriptors))) => (message, descriptors.collect()),
+        Ok(Some(Received::Closed)) => panic!("closed instead of a message"),
+        Ok(None) => panic!("readable, but nothing to read"),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Waits until there is something to read.
+pub fn wait_for(descriptor: &impl AsFd) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        assert!(!left.is_zero(), "nothing came for {PATIENCE:?}");
+        let timeout = Timespec::try_from(left).unwrap();
+        let mut polled = [PollFd::new(descriptor, PollFlags::IN)];
+        if poll(&mut polled, Some(&timeout)).unwrap() > 0 {
+            return;
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! The system's own users: passwd, shadow and PAM, made up in a mount name space of this test's own.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use confine::identity::{Identity, NonRootGid};
+use messages::auth::{AuthConfig, Backend, Denial};
+use messages::role::Confinement;
+
+use crate::rig::{CHEAP_HASH, PATIENCE, Rig, USER, field};
+
+/// name, uid, the rest of the shadow line behind the name; CHEAP stands for the hash of `secret`.
+const USERS: [(&str, u32, &str); 7] = [
+    ("joe", USER, "CHEAP:19000:0:99999:7:::"),
+    ("ann", USER + 1, "CHEAP:19000:0:99999:7:::"),
+    ("locked", USER + 2, "!CHEAP:19000:0:99999:7:::"),
+    ("expired", USER + 3, "CHEAP:19000:0:99999:7::19001:"),
+    ("aged", USER + 4, "CHEAP:10000:0:30:7:::"),
+    ("empty", USER + 5, ":19000:0:99999:7:::"),
+    ("toor", 0, "CHEAP:19000:0:99999:7:::"),
+];
+
+const SERVICES: [(&str, &str); 6] = [
+    (
+        "test-permit",
+        "auth required pam_permit.so\naccount required pam_permit.so\n",
+    ),
+    (
+        "test-deny",
+        "auth required pam_deny.so\naccount required pam_permit.so\n",
+    ),
+    (
+        "test-closed",
+        "auth required pam_permit.so\naccount required pam_deny.so\n",
+    ),
+    (
+        "test-unix",
+        "auth required pam_unix.so\naccount required pam_unix.so\n",
+    ),
+    (
+        "test-slow",
+        "auth required pam_exec.so quiet /bin/sh -c [test $PAM_USER != ann || sleep 3]\n\
+         auth required pam_unix.so\naccount required pam_unix.so\n",
+    ),
+    (
+        "test-crash",
+        "auth required pam_exec.so quiet /bin/sh -c [test $PAM_USER != ann || kill -9 $PPID]\n\
+         auth required pam_exec.so quiet /bin/sh -c [test $PAM_RHOST = 192.0.2.1]\n\
+         auth required pam_unix.so\naccount required pam_unix.so\n",
+    ),
+];
+
+/// Puts them in the place of the machine's, for this process and its children alone.
+pub fn make_up_users() {
+    mount(&["-t", "tmpfs", "-o", "mode=0755", "tmpfs", "/etc/pam.d"]);
+    for (name, contents) in SERVICES {
+        fs::write(Path::new("/etc/pam.d").join(name), contents).unwrap();
+    }
+    let mut passwd = fs::read_to_string("/etc/passwd").unwrap();
+    let mut shadow = "root:*:19000:0:99999:7:::\n".to_owned();
+    for (name, uid, rest) in USERS {
+        passwd += &format!("{name}:x:{uid}:{USER}::/home/{name}:/usr/sbin/nologin\n");
+        shadow += &format!("{name}:{}\n", rest.replace("CHEAP", CHEAP_HASH));
+    }
+    for (name, contents, mode) in [("passwd", passwd, 0o644), ("shadow", shadow, 0o640)] {
+        let made_up = Path::new("/etc/pam.d").join(name);
+        fs::write(&made_up, contents).unwrap();
+        fs::set_permissions(&made_up, fs::Permissions::from_mode(mode)).unwrap();
+        chown(&made_up, Some(0), Some(shadow_group())).unwrap();
+        let place = format!("/etc/{name}");
+        mount(&["--bind", made_up.to_str().unwrap(), &place]);
+    }
+}
+
+fn mount(arguments: &[&str]) {
+    let status = Command::new("mount").args(arguments).status().unwrap();
+    assert!(status.success(), "mount {arguments:?}");
+}
+
+fn shadow_group() -> u32 {
+    let groups = fs::read_to_string("/etc/group").unwrap();
+    let line = groups.lines().find(|line| line.starts_with("shadow:"));
+    line.and_then(|line| line.split(':').nth(2))
+        .unwrap()
+        .parse()
+        .unwrap()
+}
+
+/// Auth as it runs in earnest: not root, but able to read /etc/shadow.
+fn rig(change: impl FnOnce(&mut AuthConfig)) -> Rig {
+    let confinement = Confinement {
+        identity: Some(Identity {
+            uid: 65_534.try_into().unwrap(),
+            gid: 65_534.try_into().unwrap(),
+            groups: vec![NonRootGid::try_from(shadow_group()).unwrap()],
+        }),
+        chroot: None,
+        required: true,
+    };
+    Rig::confined("", confinement, change)
+}
+
+fn pam(service: &str) -> Rig {
+    rig(|configuration| {
+        configuration.backends = vec![Backend::Pam];
+        configuration.pam_service = service.to_owned();
+    })
+}
+
+pub fn shadow_decides_as_the_system_does() {
+    let mut rig = rig(|configuration| configuration.backends = vec![Backend::Shadow]);
+    let account = rig.log_in("joe", "secret").unwrap();
+    assert_eq!((account.uid.as_raw(), account.gid.as_raw()), (USER, USER));
+    assert_eq!(account.home, "/home/joe");
+    assert_eq!(field(&rig.log("login"), "backend"), Some("shadow"));
+    for (user, password, reason) in [
+        ("joe", "wrong", "wrong password"),
+        ("locked", "secret", "account locked"),
+        (
+            "expired",
+            "secret",
+            "account or password expired, or not allowed",
+        ),
+        (
+            "aged",
+            "secret",
+            "account or password expired, or not allowed",
+        ),
+        ("empty", "secret", "account locked"),
+        ("empty", "", "malformed or empty"),
+        (
+            "toor",
+            "secret",
+            "root or without a user and group of its own",
+        ),
+        ("root", "*", "account locked"),
+        ("nobody-here", "secret", "unknown user"),
+    ] {
+        assert_eq!(
+            rig.log_in(user, password),
+            Err(Denial::Credentials),
+            "{user}"
+        );
+        let record = rig.log("login failed");
+        assert_eq!(field(&record, "reason"), Some(reason), "{user}");
+    }
+}
+
+pub fn pam_decides_as_its_service_says() {
+    let mut permit = pam("test-permit");
+    assert_eq!(permit.log_in("joe", "anything").unwrap().uid.as_raw(), USER);
+    assert_eq!(field(&permit.log("login"), "backend"), Some("pam"));
+    // What PAM accepts still has to be a user of the system, and not root, and to have given a password.
+    assert_eq!(permit.log_in("toor", "anything"), Err(Denial::Credentials));
+    assert_eq!(permit.log_in("joe", ""), Err(Denial::Credentials));
+    assert_eq!(
+        permit.log_in("nobody-here", "anything"),
+        Err(Denial::Permanent)
+    );
+    for service in ["test-deny", "test-closed"] {
+        assert_eq!(
+            pam(service).log_in("joe", "secret"),
+            Err(Denial::Credentials),
+            "{service}"
+        );
+    }
+    // There is no service "other" either: nobody can log in until somebody writes one.
+    let mut none = pam("test-no-such-service");
+    for user in ["joe", "nobody-here"] {
+        assert_eq!(none.log_in(user, "secret"), Err(Denial::Temporary));
+        assert_eq!(
+            field(&none.log("login not possible"), "reason"),
+            Some("PAM error 26")
+        );
+    }
+}
+
+pub fn pam_unix_knows_the_systems_users() {
+    let mut rig = pam("test-unix");
+    assert_eq!(rig.log_in("joe", "secret").unwrap().name, "joe");
+    for (user, password, logged) in [
+        ("joe", "wrong", Some("joe")),
+        ("locked", "secret", Some("locked")),
+        ("expired", "secret", Some("expired")),
+        ("aged", "secret", Some("aged")),
+        ("empty", "secret", Some("empty")),
+        ("nobody-here", "secret", None),
+    ] {
+        let begun = Instant::now();
+        assert_eq!(
+            rig.log_in(user, password),
+            Err(Denial::Credentials),
+            "{user}"
+        );
+        assert_eq!(field(&rig.log("login failed"), "user"), logged);
+        // libpam would wait about two seconds.
+        assert!(
+            begun.elapsed() < Duration::from_secs(1),
+            "{user}: {:?}",
+            begun.elapsed()
+        );
+    }
+}
+
+pub fn a_slow_pam_module_does_not_delay_another_login() {
+    let mut rig = pam("test-slow");
+    let slow = rig.session();
+    slow.send("ann", "secret");
+    rig.assert_serves();
+    slow.assert_waits();
+    assert!(slow.verdict().is_ok());
+}
+
+pub fn a_crashing_pam_module_fails_one_attempt() {
+    let mut rig = pam("test-crash");
+    let begun = Instant::now();
+    assert_eq!(rig.log_in("ann", "secret"), Err(Denial::Temporary));
+    assert!(begun.elapsed() < PATIENCE);
+    // The second module in this service has seen that PAM_RHOST is the client.
+    rig.assert_serves();
+}
+
+pub fn pam_cost_does_not_tell_who_exists() {
+    let mut rig = pam("test-unix");
+    for name in ["joe", "locked", "nobody-here"] {
+        let mut times: Vec<Duration> = (0..21)
+            .map(|_| {
+                let begun = Instant::now();
+                assert_eq!(rig.log_in(name, "wrong"), Err(Denial::Credentials));
+                let elapsed = begun.elapsed();
+                rig.log("login failed");
+                elapsed
+            })
+            .collect();
+        times.sort_unstable();
+        println!("    {name}: {:?}", times[10]);
+    }
+}
