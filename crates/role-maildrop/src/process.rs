@@ -262,6 +262,6 @@ impl Job<'_> {
         record
             .with("session", self.order.id)
             .with("user", &self.order.account.name)
-            .with_some("peer", self.order.peer)
+            .with_some("peer", self.order.peer.map(|peer| peer.ip()))
     }
 }
