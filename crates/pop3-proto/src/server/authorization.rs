@@ -3,6 +3,8 @@
 //! Run by the session process, which knows no secret and no user: it finds out what the client wants and says so. Whether a
 //! password is right, somebody else decides and tells it.
 
+use std::fmt;
+
 use super::allowance::Allowance;
 use super::offer::Offer;
 use crate::command::{Command, MAX_USER_OCTETS, ParseError};
@@ -71,6 +73,22 @@ pub enum Action<'a> {
     /// ([`LineBuffer::discard_rest`](crate::line::LineBuffer::discard_rest)), shake hands, then call
     /// [`Authorization::tls_started`].
     StartTls,
+}
+
+/// Without passwords, digests and SASL responses.
+impl fmt::Debug for Action<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Action::Continue => "Continue",
+            Action::Close => "Close",
+            Action::AttemptLogin { .. } => "AttemptLogin",
+            Action::AttemptApop { .. } => "AttemptApop",
+            Action::AuthenticateSasl { .. } => "AuthenticateSasl",
+            Action::SaslResponse(_) => "SaslResponse",
+            Action::SaslCancelled => "SaslCancelled",
+            Action::StartTls => "StartTls",
+        })
+    }
 }
 
 /// Why a login was refused, as far as the client may know.
@@ -389,3 +407,6 @@ impl Authorization {
         Action::Close
     }
 }
+
+#[cfg(test)]
+mod tests;

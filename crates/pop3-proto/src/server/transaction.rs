@@ -366,3 +366,6 @@ pub fn farewell(update: Update, out: &mut Vec<u8>) {
 fn numbers(messages: u32) -> impl Iterator<Item = MessageNumber> {
     (1..=messages).filter_map(MessageNumber::new)
 }
+
+#[cfg(test)]
+mod tests;
