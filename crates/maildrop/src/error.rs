@@ -67,7 +67,7 @@ pub enum Problem {
     },
     /// Another program kept it locked for as long as we waited.
     Busy,
-    /// It was cut short while it was read.
+    /// It was replaced or cut short while it was opened.
     Changed,
     /// The system refused something; holds what was being done.
     Io(&'static str, io::Error),
@@ -147,7 +147,9 @@ impl fmt::Display for Problem {
                 write!(formatter, "holds {found} octets where {limit} are allowed")
             }
             Problem::Busy => formatter.write_str("is locked by another program"),
-            Problem::Changed => formatter.write_str("was cut short by another program"),
+            Problem::Changed => {
+                formatter.write_str("was changed by another program while it was opened")
+            }
             Problem::Io(doing, error) => write!(formatter, "cannot {doing}: {error}"),
         }
     }

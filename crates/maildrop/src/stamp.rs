@@ -70,10 +70,12 @@ impl Stamp {
     fn is_of_this_tick(&self) -> bool {
         let now = clock_gettime(ClockId::RealtimeCoarse);
         let (seconds, nanoseconds) = self.changed;
-        match nanoseconds {
+        // A time further ahead is another machine's clock, and waiting would not help.
+        let near = seconds <= now.tv_sec.saturating_add(1);
+        near && match nanoseconds {
             // A file system of whole seconds (or, harmlessly, one time in a thousand million).
-            0 => seconds == now.tv_sec,
-            _ => seconds == now.tv_sec && i64::try_from(nanoseconds).unwrap_or(0) >= now.tv_nsec,
+            0 => seconds >= now.tv_sec,
+            _ => (seconds, nanoseconds) >= (now.tv_sec, u64::try_from(now.tv_nsec).unwrap_or(0)),
         }
     }
 }

@@ -14,10 +14,6 @@ use super::name::{Arena, Folder, Name};
 /// Octets of directory entries taken from the kernel at once.
 const LISTING_BLOCK: usize = 32 * 1024;
 
-/// How often the directories are listed again in one scan, one UPDATE, to find renamed messages. Each listing finds all
-/// that were renamed before it; the bound keeps a program that renames without end from holding us up.
-const MAX_LISTINGS: u32 = 16;
-
 /// The directories `new` and `cur`.
 #[derive(Debug)]
 pub(crate) struct Folders {
@@ -43,6 +39,9 @@ pub(super) enum Found<T> {
     /// A directory, a link, a fifo, or what the user may not read.
     NoMail,
 }
+
+/// A file open for reading, and what is known of it.
+pub(super) type OpenFile = (File, Stat);
 
 impl<T> Found<T> {
     fn new(content: T, stat: &Stat) -> Self {
@@ -94,7 +93,7 @@ impl Folders {
         &self,
         folder: Folder,
         name: &[u8],
-    ) -> io::Result<Option<Found<(File, Stat)>>> {
+    ) -> io::Result<Option<Found<OpenFile>>> {
         let flags =
             OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         match openat(self.fd(folder), name, flags, Mode::empty()) {
@@ -154,54 +153,5 @@ impl Facts {
                 .saturating_mul(1_000_000_000)
                 .saturating_add(i64::try_from(stat.st_mtime_nsec).unwrap_or(0)),
         })
-    }
-}
-
-/// Finds messages again that were renamed since they were listed.
-pub(super) struct Finder<'a> {
-    folders: &'a Folders,
-    /// A later listing, sorted by base.
-    listing: Option<(Arena, Vec<Name>)>,
-    listings_left: u32,
-}
-
-impl<'a> Finder<'a> {
-    pub(super) fn new(folders: &'a Folders) -> Self {
-        Finder {
-            folders,
-            listing: None,
-            listings_left: MAX_LISTINGS,
-        }
-    }
-
-    /// Tries each name that `base` has now until `attempt` makes something of one; `None` if the message is gone.
-    pub(super) fn find<T>(
-        &mut self,
-        base: &[u8],
-        mut attempt: impl FnMut(Folder, &[u8]) -> io::Result<Option<T>>,
-    ) -> io::Result<Option<T>> {
-        let mut fresh = false;
-        loop {
-            if let Some((arena, names)) = &self.listing {
-                let before = names.partition_point(|&name| arena.base(name) < base);
-                let same = names
-                    .iter()
-                    .skip(before)
-                    .take_while(|&&name| arena.base(name) == base);
-                for &name in same {
-                    if let Some(found) = attempt(name.folder, arena.name(name))? {
-                        return Ok(Some(found));
-                    }
-                }
-            }
-            if fresh || self.listings_left == 0 {
-                return Ok(None);
-            }
-            self.listings_left = self.listings_left.saturating_sub(1);
-            let (arena, mut names) = self.folders.list(u32::MAX)?;
-            names.sort_unstable_by(|&one, &other| arena.base(one).cmp(arena.base(other)));
-            self.listing = Some((arena, names));
-            fresh = true;
-        }
     }
 }

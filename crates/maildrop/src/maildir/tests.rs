@@ -270,7 +270,7 @@ fn thousands_of_renames_cost_one_listing_more() {
 }
 
 #[test]
-fn messages_renamed_since_they_were_listed_are_counted_once() {
+fn messages_renamed_since_they_were_listed_are_found() {
     let home = Home::new(&[("cur/1.a:2,S", b"first"), ("cur/2.b:2,", b"second")]);
     let folders = home.folders();
     let mut arena = Arena::default();
@@ -281,10 +281,10 @@ fn messages_renamed_since_they_were_listed_are_counted_once() {
         (Folder::Cur, "3.c:2,"),
     ]
     .map(|(folder, name)| arena.store(folder, name.as_bytes()).unwrap());
-    let mut reader = Reader::new(&folders);
-    let counted = listed.map(|name| reader.count(&mut arena, name).unwrap());
-    let names = counted.map(|counted| {
-        counted.map(|(entry, _)| (entry.name.folder, arena.name(entry.name).to_vec()))
+    let mut finder = Finder::new();
+    let names = listed.map(|name| {
+        let located = scan::locate(&folders, &mut finder, &mut arena, name).unwrap();
+        located.map(|(name, _)| (name.folder, arena.name(name).to_vec()))
     });
     let expected = [
         Some((Folder::Cur, b"1.a:2,S".to_vec())),
@@ -351,10 +351,37 @@ fn a_message_of_more_than_four_gib_can_be_read_to_its_end() {
             entries: vec![entry],
         },
         skipped: 0,
+        finder: Finder::new(),
         open: None,
     };
     let mut read = [0; 16];
     assert_eq!(maildir.read(0, size - 8, &mut read).unwrap(), 8);
     assert_eq!(&read[..8], b"\0\0\0\0end\n");
     assert_eq!(maildir.read(0, size, &mut read).unwrap(), 0);
+}
+
+#[test]
+fn a_file_larger_than_could_be_read_is_refused_before_it_is_read() {
+    let home = Home::new(&[]);
+    let file = fs::File::create(home.path("new/1.a")).unwrap();
+    file.set_len(2 << 40).unwrap();
+    assert!(matches!(
+        home.scan(&impatient()),
+        Err(Problem::TooManyOctets { .. })
+    ));
+}
+
+#[test]
+fn reading_thousands_of_renamed_messages_costs_one_listing_more() {
+    let home = Home::new(&[]);
+    let name = |number: u32| format!("{}.x", 1000 + number);
+    (0..2000).for_each(|number| home.write(&format!("new/{}", name(number)), b"text"));
+    let mut maildir = home.open();
+    for number in 0..2000 {
+        home.rename(
+            &format!("new/{}", name(number)),
+            &format!("cur/{}:2,S", name(number)),
+        );
+    }
+    assert!((0..2000).all(|index| content(&mut maildir, index).unwrap() == b"text"));
 }

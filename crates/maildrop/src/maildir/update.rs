@@ -4,7 +4,8 @@
 
 use std::io;
 
-use super::folders::{Finder, Folders, Found};
+use super::finder::Finder;
+use super::folders::{Folders, Found};
 use super::name::Folder;
 use super::{Entry, Listing};
 use crate::{UpdateError, UpdateSummary};
@@ -15,7 +16,7 @@ pub(super) fn remove(
     listing: &Listing,
     deleted: &dyn Fn(u32) -> bool,
 ) -> Result<UpdateSummary, UpdateError> {
-    let mut finder = Finder::new(folders);
+    let mut finder = Finder::new();
     let mut summary = UpdateSummary::default();
     let mut left = 0_u32;
     let mut first_error = None;
@@ -52,7 +53,7 @@ pub(super) fn remove(
 /// Removes a message, or finds that somebody else has: gone by the name it was listed with, and by its base.
 fn remove_one(
     folders: &Folders,
-    finder: &mut Finder<'_>,
+    finder: &mut Finder,
     listing: &Listing,
     entry: &Entry,
 ) -> io::Result<()> {
@@ -66,7 +67,7 @@ fn remove_one(
     };
     let name = entry.name;
     if remove(name.folder, listing.arena.name(name))?.is_none() {
-        finder.find(listing.arena.base(name), remove)?;
+        finder.find(folders, listing.arena.base(name), remove)?;
     }
     Ok(())
 }

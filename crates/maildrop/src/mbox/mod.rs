@@ -45,6 +45,9 @@ impl Mbox {
                 limit: limits.octets,
             });
         }
+        if !stamp.is_linked() {
+            return Err(Problem::Changed);
+        }
         let allowed = usize::try_from(limits.messages).unwrap_or(usize::MAX);
         let mut messages = Vec::new();
         let mut too_many = false;

@@ -219,3 +219,6 @@ pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
