@@ -21,14 +21,14 @@
 //! | a name from the account made part of a path | `location.rs` |
 //! | a link, fifo or other people's file refused | `open.rs` |
 //! | the mailbox locked | `lock.rs`, `dotlock.rs` |
-//! | octets counted as they go over the wire | `multiline::Counter` of pop3-proto, by `mbox/count.rs` and `maildir/mod.rs` |
+//! | octets counted as they go over the wire | `multiline::Counter` of pop3-proto, by `mbox/count.rs` and `maildir/scan.rs` |
 //! | an mbox cut into messages | `mbox/scan.rs` |
 //! | a popa3d unique-id computed | `mbox/digest.rs` |
 //! | mail removed | `mbox/update.rs`, `maildir/update.rs` |
 //!
 //! Three parts are still to come, and have their place: the journal of a crash-safe UPDATE takes over in
 //! `mbox/update.rs` where the plan is carried out; an index (only ever a cache) fills `mbox::table::Table` and the sizes
-//! of `maildir::listing::Listing` instead of a scan; a map of unique-ids carried over from another server wraps a
+//! of `maildir::Listing` instead of a scan; a map of unique-ids carried over from another server wraps a
 //! `Box<dyn Maildrop>` and answers [`Maildrop::unique_id`] itself.
 #![forbid(unsafe_code)]
 #![cfg_attr(
