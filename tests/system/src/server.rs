@@ -26,6 +26,8 @@ impl Server {
     pub fn start(mut command: Command, directory: &Path) -> Server {
         let log = directory.join("log");
         let notify_path = directory.join("notify");
+        // Of a server that was here before.
+        let _none = fs::remove_file(&notify_path);
         let notify = UnixDatagram::bind(&notify_path).expect("a notification socket");
         fs::set_permissions(&notify_path, fs::Permissions::from_mode(0o666)).expect("its mode");
         notify.set_nonblocking(true).expect("a notification socket");
@@ -92,9 +94,14 @@ impl Server {
         })
     }
 
-    /// What it has written to standard error.
+    /// What it has written to standard error, each line without the ident and process number in front.
     pub fn log(&self) -> String {
-        String::from_utf8_lossy(&fs::read(&self.log).expect("the log")).into_owned()
+        let text = String::from_utf8_lossy(&fs::read(&self.log).expect("the log")).into_owned();
+        let without_ident = |line: &str| match line.split_once("]: ") {
+            Some((ident, rest)) if ident.starts_with("popa3d[") => format!("{rest}\n"),
+            _ => format!("{line}\n"),
+        };
+        text.lines().map(without_ident).collect()
     }
 
     /// Waits for a line of the log that `matches`.

@@ -16,10 +16,9 @@ for number, family, address in [(3, socket.AF_INET, host), (4, socket.AF_INET6, 
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listening.bind((address, port))
     listening.listen(16)
-    kept.append(os.dup2(listening.fileno(), number + 10))
-for number in (3, 4):
-    os.dup2(number + 10, number)
-    os.set_inheritable(number, True)
+    kept.append((number, os.dup2(listening.detach(), number + 20, inheritable=False)))
+for number, socket_kept in kept:
+    os.dup2(socket_kept, number)
 os.environ.update(LISTEN_FDS="2", LISTEN_PID=str(os.getpid()), LISTEN_FDNAMES="four:six")
 os.execv(sys.argv[3], sys.argv[3:])
 "#;

@@ -67,7 +67,7 @@ fn a_configuration_is_checked_without_serving() {
         let good = Setup::new().set("limits", "sessions", "1");
         for (text, column, hint) in [
             ("[limits]\nsession = 1\n", ":2:", "sessions"),
-            ("[limits]\nsessions = \"many\"\n", ":2:", "integer"),
+            ("[limits]\nsessions = \"many\"\n", ":2:", "expected"),
             ("[limits]\nidle_timeout = \"ten\"\n", ":2:", "10m"),
             ("listen = [\"localhost\"]\n", ":1:", "address"),
             ("[maildrop]\nlocation = \"pigeon:%h\"\n", "", "maildir:"),

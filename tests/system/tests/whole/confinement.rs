@@ -145,6 +145,10 @@ fn no_role_holds_a_descriptor_that_is_not_its_business() {
                     let Ok(target) = fs::read_link(entry.path()) else {
                         continue;
                     };
+                    // Standard error is the log of this test.
+                    if entry.file_name() == "2" && target.ends_with("log") {
+                        continue;
+                    }
                     let target = target.display().to_string();
                     let own = ["socket:", "pipe:", "anon_inode:", "/dev/null"]
                         .iter()

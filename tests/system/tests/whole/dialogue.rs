@@ -1,8 +1,10 @@
 //! A session from greeting to QUIT, in each way the server can be started.
 
 use system_tests::corpus;
+use system_tests::server::Server;
 use system_tests::site::{Setup, Site};
-use system_tests::users::ALICE;
+use system_tests::users::{ALICE, PEOPLE};
+use system_tests::{inetd, poll};
 
 fn whole_session(site: &Site, mut pop: system_tests::pop::Pop) {
     let messages = corpus::nasty();
@@ -58,5 +60,73 @@ fn an_ordinary_user_serves_a_session_as_a_daemon() {
         let server = site.serve();
         whole_session(site, site.connect());
         server.stop();
+    });
+}
+
+#[test]
+fn inetd_may_give_a_pair_of_pipes() {
+    let session = |site: &Site| {
+        site.deliver(ALICE, &corpus::mbox(&corpus::nasty()));
+        let mut session = inetd::start_on_pipes(site.command());
+        assert!(session.pop.reply().ok);
+        whole_session(site, session.pop);
+        let status = poll::until("its end", || session.server.try_wait().expect("its state"));
+        assert!(status.success(), "{status}");
+    };
+    Setup::new().as_root(session);
+    Setup::new().as_ordinary_user(session);
+}
+
+#[test]
+fn an_ordinary_user_serves_a_session_from_inetd() {
+    Setup::new().as_ordinary_user(|site| {
+        site.deliver(ALICE, &corpus::mbox(&corpus::nasty()));
+        let mut session = site.inetd();
+        assert!(session.pop.reply().ok);
+        whole_session(site, session.pop);
+    });
+}
+
+#[test]
+fn without_a_configuration_it_is_debians_popa3d() {
+    Setup::new().as_root(|site| {
+        site.deliver(ALICE, &corpus::mbox(&corpus::nasty()));
+        let mut session = inetd::start(site.bare_command());
+        assert!(session.pop.reply().ok);
+        whole_session(site, session.pop);
+        let mut daemon = site.bare_command();
+        daemon.args(["-D", "-f"]);
+        let server = Server::start(daemon, &site.directory);
+        site.deliver(ALICE, &corpus::mbox(&corpus::nasty()));
+        whole_session(site, site.connect());
+        server.stop();
+    });
+}
+
+#[test]
+fn eight_sessions_are_served_at_once() {
+    Setup::new().as_root(|site| {
+        let mail = &[corpus::big()];
+        let _server = site.serve();
+        std::thread::scope(|scope| {
+            for user in PEOPLE {
+                site.deliver(user, &corpus::mbox(mail));
+                for _ in 0..2 {
+                    scope.spawn(move || {
+                        // The second of a user waits until the first has gone.
+                        let mut pop = poll::until("the maildrop", || {
+                            let mut pop = site.connect();
+                            pop.ok(&format!("USER {}", user.name));
+                            pop.ask(&format!("PASS {}", user.password))
+                                .ok
+                                .then_some(pop)
+                        });
+                        assert!(pop.listing("RETR 1") == mail[0].sent);
+                        pop.ok("QUIT");
+                        pop.expect_closed();
+                    });
+                }
+            }
+        });
     });
 }

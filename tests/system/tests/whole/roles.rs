@@ -43,8 +43,9 @@ fn survives_the_kill_of(role: &str) {
         kill(&server, role);
         serves_again(site);
         assert_ne!(server.role(role), old, "a new process");
+        let name = format!("role={}", role.replace(' ', "-"));
         server.await_log("the role's end", |line| {
-            line.starts_with("role ended") && line.contains("role=")
+            line.starts_with("role ") && line.contains(&name)
         });
         logged_in.ok("NOOP");
         logged_in.ok("QUIT");

@@ -34,11 +34,13 @@ const EVERYTHING: [&str; 20] = [
 
 /// A server with Alice's `mail`, and her session.
 fn with_mail(mail: &[Message], body: impl FnOnce(Pop) + Send) {
-    Setup::new().as_ordinary_user(|site| {
-        site.deliver(ALICE, &corpus::mbox(mail));
-        let _server = site.serve();
-        body(site.login(ALICE));
-    });
+    Setup::new()
+        .set("limits", "errors", "1000")
+        .as_ordinary_user(|site| {
+            site.deliver(ALICE, &corpus::mbox(mail));
+            let _server = site.serve();
+            body(site.login(ALICE));
+        });
 }
 
 /// Failed logins without the delay that is due in earnest.
