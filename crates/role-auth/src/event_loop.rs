@@ -20,7 +20,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use crate::backends::Stores;
 use crate::login_delay::LoginDelay;
 use crate::pool::{Forked, Number, Pool};
-use crate::sessions::{Facts, Method, Session, Sessions, Token};
+use crate::sessions::{Facts, MAX_SESSIONS_KNOWN, Method, Session, Sessions, Token};
 use crate::work::{Outcome, Refusal, Source};
 use crate::worker::{self, Lifetime};
 
@@ -197,9 +197,13 @@ impl<'a> EventLoop<'a> {
         }
     }
 
-    /// No more sessions come; those that are there may log in.
+    /// No more sessions come; those that are there, or announced already, may log in.
     fn lose_master(&mut self) {
-        self.take_sessions();
+        for _ in 0..MAX_SESSIONS_KNOWN {
+            if !self.take_next_session() {
+                break;
+            }
+        }
         self.session_spawner = None;
         self.governed = false;
         let _ = epoll::delete(&self.epoll, self.control);
@@ -209,28 +213,36 @@ impl<'a> EventLoop<'a> {
 
     fn take_sessions(&mut self) {
         for _ in 0..MAX_NEW_SESSIONS_IN_A_ROW {
-            let Some(channel) = &self.session_spawner else {
+            if !self.take_next_session() {
                 return;
-            };
-            match channel.try_receive::<NewSession>() {
-                Ok(None) => return,
-                Ok(Some(Received::Message(announced, mut descriptors))) => {
-                    if let (Some(channel), Some(lease)) = (descriptors.next(), descriptors.next()) {
-                        self.take_session(announced, channel, lease);
-                    }
-                }
-                Ok(Some(Received::Closed)) => self.session_spawner = None,
-                Err(error) => {
-                    // Without a channel it ends, and the master starts another.
-                    self.logger.log(
-                        &Record::error("bad message")
-                            .with("from", "session spawner")
-                            .with("reason", error),
-                    );
-                    self.session_spawner = None;
-                }
             }
         }
+    }
+
+    /// Whether there may be more.
+    fn take_next_session(&mut self) -> bool {
+        let Some(channel) = &self.session_spawner else {
+            return false;
+        };
+        match channel.try_receive::<NewSession>() {
+            Ok(None) => return false,
+            Ok(Some(Received::Message(announced, mut descriptors))) => {
+                if let (Some(channel), Some(lease)) = (descriptors.next(), descriptors.next()) {
+                    self.take_session(announced, channel, lease);
+                }
+            }
+            Ok(Some(Received::Closed)) => self.session_spawner = None,
+            Err(error) => {
+                // Without a channel it ends, and the master starts another.
+                self.logger.log(
+                    &Record::error("bad message")
+                        .with("from", "session spawner")
+                        .with("reason", error),
+                );
+                self.session_spawner = None;
+            }
+        }
+        true
     }
 
     fn take_session(&mut self, announced: NewSession, channel: OwnedFd, lease: OwnedFd) {
@@ -497,7 +509,7 @@ fn start_maildrop(
 /// Says what is wrong with the stores, without ending anything.
 pub fn log_complaints(logger: &Logger, complaints: &[String]) {
     for complaint in complaints {
-        logger.log(&Record::warning("credentials").with("reason", complaint));
+        logger.log(&Record::warning("store unusable").with("reason", complaint));
     }
 }
 

@@ -45,7 +45,7 @@ impl Checker {
 
     /// Compares, at the cost of one hash.
     pub fn check(&self, password: &Password, stored: &str) -> Match {
-        let hopeless = if stored.is_empty() || stored.starts_with(['!', '*']) {
+        let hopeless = if is_locked(stored) {
             Match::Locked
         } else if let Some(verifier) = scram::Verifier::parse(stored) {
             return matched(verifier.matches(password));
@@ -82,6 +82,11 @@ impl Checker {
 
 fn matched(right: bool) -> Match {
     if right { Match::Right } else { Match::Wrong }
+}
+
+/// Whether no password goes with what is stored: none at all must not mean that every password does.
+fn is_locked(stored: &str) -> bool {
+    stored.is_empty() || stored.starts_with(['!', '*'])
 }
 
 /// The form and cost that most hashes of the stores have.
@@ -140,7 +145,7 @@ impl Census {
 
 /// What says the cost of a hash (method and parameters, not the salt), and how to hash another password at that cost.
 fn kind(stored: &str) -> Option<(&str, Usual)> {
-    if stored.is_empty() || stored.starts_with(['!', '*']) {
+    if is_locked(stored) {
         return None;
     }
     if let Some(verifier) = scram::Verifier::parse(stored) {

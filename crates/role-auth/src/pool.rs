@@ -251,3 +251,196 @@ fn failure(reason: String) -> Outcome {
 fn at_least_one(maximum: u32) -> usize {
     usize::try_from(maximum.max(1)).unwrap_or(1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::work::Credential;
+    use confine::channel::ChannelError;
+    use messages::Secret;
+    use std::process::{Child, Command};
+
+    /// A process that does nothing, in the place of a worker; the test answers for it.
+    fn sleeper() -> (Child, Forked, Channel) {
+        let child = Command::new("sleep").arg("1000").spawn().unwrap();
+        let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+        let (channel, theirs) = Channel::pair().unwrap();
+        (child, Forked { pid, channel }, theirs)
+    }
+
+    fn request() -> Request {
+        Request {
+            user: b"joe".to_vec(),
+            credential: Credential::Password(Secret::copied_from(b"secret")),
+            local: None,
+            peer: None,
+        }
+    }
+
+    fn unknown() -> Outcome {
+        Outcome::unknown(Refusal::UnknownUser)
+    }
+
+    /// A pool with one worker, busy with attempt 1 since `now`.
+    fn busy_pool(lifetime: Lifetime, now: Instant) -> (Pool, Child, Channel) {
+        let mut pool = Pool::new(1, lifetime);
+        assert!(pool.submit(1, request()));
+        assert!(pool.wants_worker());
+        let (child, forked, theirs) = sleeper();
+        pool.add(forked);
+        assert_eq!(pool.dispatch(now), []);
+        assert!(matches!(
+            theirs.receive::<Request>(),
+            Ok(Received::Message(..))
+        ));
+        (pool, child, theirs)
+    }
+
+    /// Waits for a process that must have been killed.
+    fn assert_killed(mut child: Child) {
+        use std::os::unix::process::ExitStatusExt;
+        assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL));
+    }
+
+    #[test]
+    fn a_worker_takes_one_attempt_at_a_time_and_lives_on() {
+        let now = Instant::now();
+        let (mut pool, child, theirs) = busy_pool(Lifetime::Many, now);
+        assert!(pool.submit(2, request()));
+        assert_eq!(pool.dispatch(now), []);
+        assert!(!pool.wants_worker());
+        assert!(matches!(theirs.try_receive::<Request>(), Ok(None)));
+        assert_eq!(pool.receive(0), None);
+        theirs.send(&unknown(), &[]).unwrap();
+        assert_eq!(pool.receive(0), Some((1, unknown())));
+        assert_eq!(pool.dispatch(now), []);
+        assert!(matches!(
+            theirs.receive::<Request>(),
+            Ok(Received::Message(..))
+        ));
+        drop(pool);
+        assert_killed(child);
+    }
+
+    #[test]
+    fn where_modules_run_a_worker_ends_with_its_attempt() {
+        let (mut pool, child, theirs) = busy_pool(Lifetime::One, Instant::now());
+        theirs.send(&unknown(), &[]).unwrap();
+        assert_eq!(pool.receive(0), Some((1, unknown())));
+        assert!(pool.is_empty());
+        assert_killed(child);
+    }
+
+    #[test]
+    fn a_worker_that_takes_too_long_is_killed() {
+        let now = Instant::now();
+        let (mut pool, child, _theirs) = busy_pool(Lifetime::Many, now);
+        let deadline = pool.next_deadline().unwrap();
+        assert_eq!(deadline, now + MAX_HASHING);
+        assert_eq!(pool.expire(deadline - Duration::from_nanos(1)), []);
+        let [(1, outcome)] = &pool.expire(deadline)[..] else {
+            panic!("nothing expired")
+        };
+        assert!(matches!(
+            outcome,
+            Outcome::Refused {
+                refusal: Refusal::Unavailable(_),
+                ..
+            }
+        ));
+        assert_eq!(pool.next_deadline(), None);
+        assert_killed(child);
+    }
+
+    #[test]
+    fn a_worker_that_dies_or_talks_nonsense_fails_its_attempt_only() {
+        let (mut pool, child, theirs) = busy_pool(Lifetime::Many, Instant::now());
+        assert!(pool.submit(2, request()));
+        drop(theirs);
+        assert!(matches!(
+            pool.receive(0),
+            Some((
+                1,
+                Outcome::Refused {
+                    user: None,
+                    refusal: Refusal::Unavailable(_)
+                }
+            ))
+        ));
+        assert!(pool.wants_worker());
+        assert_killed(child);
+
+        let (mut pool, child, theirs) = busy_pool(Lifetime::Many, Instant::now());
+        rustix::net::send(&theirs, &[0xFF; 9], rustix::net::SendFlags::empty()).unwrap();
+        assert!(matches!(
+            pool.receive(0),
+            Some((1, Outcome::Refused { .. }))
+        ));
+        assert!(pool.is_empty());
+        assert_killed(child);
+    }
+
+    #[test]
+    fn an_answer_that_nobody_asked_for_ends_the_worker() {
+        let (mut pool, child, theirs) = busy_pool(Lifetime::Many, Instant::now());
+        theirs.send(&unknown(), &[]).unwrap();
+        theirs.send(&unknown(), &[]).unwrap();
+        assert!(pool.receive(0).is_some());
+        assert_eq!(pool.receive(0), None);
+        assert!(pool.is_empty());
+        assert_killed(child);
+    }
+
+    #[test]
+    fn a_process_that_has_been_waited_for_is_not_killed_by_number() {
+        let (mut pool, mut child, theirs) = busy_pool(Lifetime::Many, Instant::now());
+        theirs.send(&unknown(), &[]).unwrap();
+        let pid = pool.workers[0].pid;
+        // As if it had ended: its last answer counts, and nothing happens to who has the number now.
+        assert_eq!(pool.reaped(pid), Some((1, unknown())));
+        assert!(pool.is_empty());
+        assert!(child.try_wait().unwrap().is_none());
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn after_a_change_of_configuration_old_workers_end() {
+        let now = Instant::now();
+        let (mut pool, child, theirs) = busy_pool(Lifetime::Many, now);
+        pool.reconfigure(1, Lifetime::Many);
+        assert!(!pool.is_empty());
+        theirs.send(&unknown(), &[]).unwrap();
+        assert_eq!(pool.receive(0), Some((1, unknown())));
+        assert!(pool.is_empty());
+        assert_killed(child);
+
+        let (mut pool, child, theirs) = busy_pool(Lifetime::Many, now);
+        theirs.send(&unknown(), &[]).unwrap();
+        assert!(pool.receive(0).is_some());
+        pool.reconfigure(1, Lifetime::Many);
+        assert!(pool.is_empty());
+        assert!(matches!(
+            theirs.send(&unknown(), &[]),
+            Err(ChannelError::Closed)
+        ));
+        assert_killed(child);
+    }
+
+    #[test]
+    fn the_queue_is_bounded_and_what_waits_can_be_withdrawn() {
+        let (mut pool, child, _theirs) = busy_pool(Lifetime::Many, Instant::now());
+        for token in 0..MAX_WAITING {
+            assert!(pool.submit(100 + u64::try_from(token).unwrap(), request()));
+        }
+        assert!(!pool.submit(9, request()));
+        assert!(pool.withdraw(100));
+        assert!(!pool.withdraw(100));
+        assert!(!pool.withdraw(1), "it is being verified");
+        assert!(pool.submit(9, request()));
+        let failed = pool.fail_waiting(&io::Error::from_raw_os_error(libc::EAGAIN));
+        assert_eq!(failed.len(), MAX_WAITING);
+        drop(pool);
+        assert_killed(child);
+    }
+}

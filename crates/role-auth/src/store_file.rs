@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use memchr::memchr;
 use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::io::Errno;
 use zeroize::Zeroizing;
 
 use crate::name::UserName;
@@ -44,8 +45,19 @@ pub struct StoreError {
     pub line: Option<u64>,
     /// What is wrong.
     pub reason: String,
+    /// How far we got.
+    pub stage: Stage,
+}
+
+/// How far an unusable file was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
     /// There is no such file.
-    pub missing: bool,
+    Missing,
+    /// It could not be opened: it may not even be there.
+    Unopened,
+    /// It is there.
+    Opened,
 }
 
 /// An open store.
@@ -70,24 +82,25 @@ impl StoreFile {
     /// # Errors
     /// [`StoreError`] with the reason.
     pub fn open(path: &Path, readers: Readers) -> Result<Self, StoreError> {
-        let fail = |reason: String, missing| StoreError {
+        let fail = |reason: String, stage| StoreError {
             path: path.to_owned(),
             line: None,
             reason,
-            missing,
+            stage,
         };
         // NONBLOCK: opening a fifo must not wait for a writer.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let file = openat(CWD, path, flags, Mode::empty()).map_err(|error| {
-            fail(
-                io::Error::from(error).to_string(),
-                error == rustix::io::Errno::NOENT,
-            )
+            let stage = match error {
+                Errno::NOENT => Stage::Missing,
+                _ => Stage::Unopened,
+            };
+            fail(io::Error::from(error).to_string(), stage)
         })?;
         let file = File::from(file);
         let found = file
             .metadata()
-            .map_err(|error| fail(error.to_string(), false))?;
+            .map_err(|error| fail(error.to_string(), Stage::Opened))?;
         let forbidden = match readers {
             Readers::Group => 0o026,
             Readers::Anybody => 0o022,
@@ -113,7 +126,7 @@ impl StoreFile {
                 path: path.to_owned(),
             });
         };
-        Err(fail(objection, false))
+        Err(fail(objection, Stage::Opened))
     }
 
     /// Calls `each` with every line, its number and its octets without the line end, from the beginning of the file.
@@ -190,7 +203,7 @@ impl StoreFile {
             path: self.path.clone(),
             line,
             reason,
-            missing: false,
+            stage: Stage::Opened,
         }
     }
 }
@@ -311,6 +324,6 @@ mod tests {
         let error = StoreFile::open(&directory.path().join("none"), Readers::Group)
             .err()
             .unwrap();
-        assert!(error.missing);
+        assert_eq!(error.stage, Stage::Missing);
     }
 }

@@ -149,6 +149,10 @@ const PAM: &[Allow] = &[
     Allow::any(libc::SYS_getcwd, "helpers"),
     Allow::any(libc::SYS_chdir, "helpers"),
     Allow::any(libc::SYS_setsid, "helpers"),
+    #[cfg(target_arch = "x86_64")]
+    Allow::any(libc::SYS_getpgrp, "shells"),
+    Allow::any(libc::SYS_getpgid, "shells"),
+    Allow::any(libc::SYS_setpgid, "shells"),
 ];
 
 /// Auth and its PAM workers.

@@ -13,7 +13,7 @@ use messages::auth::AddressDomains;
 use super::{Claim, Stores, owner};
 use crate::bindings::nss;
 use crate::hash::Match;
-use crate::store_file::{Readers, StoreError, StoreFile};
+use crate::store_file::{Readers, Stage, StoreError, StoreFile};
 use crate::work::{Outcome, Refusal, Request, Source};
 
 /// Octets of a file name: Linux's NAME_MAX.
@@ -68,8 +68,14 @@ impl Stores {
         let path = directory.join(relative(&domains.auth)).join(name);
         let line = match first_line(&path) {
             Ok(line) => line,
-            Err(error) if error.missing => {
+            Err(error) if error.stage == Stage::Missing => {
                 return self.hopeless(Some(claim.password), Refusal::UnknownUser);
+            }
+            // Nobody knows whether there is such a user: the name must not be logged, nor a path that ends in it.
+            Err(error) if error.stage == Stage::Unopened => {
+                let place = directory.join(relative(&domains.auth));
+                let refusal = Refusal::broken(format!("{}: {}", place.display(), error.reason));
+                return self.hopeless(Some(claim.password), refusal);
             }
             Err(error) => {
                 self.checker.spend(claim.password);

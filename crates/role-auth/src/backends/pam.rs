@@ -1,4 +1,8 @@
 //! PAM. The modules run in this very process, which therefore serves one attempt only.
+//!
+//! What a refusal costs is the modules' affair: Debian 12's pam_unix hashes twice for a wrong password and not at all for a locked
+//! account. The client does not see it, because failed attempts are answered at a time counted from their arrival, as long as
+//! `failure_delay` is longer than the modules take.
 
 use std::ffi::CString;
 

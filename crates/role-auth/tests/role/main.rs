@@ -96,7 +96,10 @@ fn all() -> Vec<Test> {
         pam_unix_knows_the_systems_users,
         a_slow_pam_module_does_not_delay_another_login,
         a_crashing_pam_module_fails_one_attempt,
-        pam_cost_does_not_tell_who_exists,
+        what_pam_costs_is_hidden_by_the_delay,
+        shadow_costs_the_same_for_everybody,
+        what_a_module_runs_is_confined,
+        an_unreadable_domain_does_not_put_names_into_the_log,
     ));
     all
 }

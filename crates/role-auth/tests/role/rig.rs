@@ -281,6 +281,30 @@ pub fn assert_connected(mut one: UnixStream, mut other: UnixStream) {
     assert_eq!(octets, b"+OK\r\n");
 }
 
+/// Asserts that a wrong password takes as long to be refused for one name as for another: of many attempts, each name in turn,
+/// the medians may differ by a third. The hash has to take some milliseconds, and failures must not be delayed.
+pub fn assert_same_cost(rig: &mut Rig, names: &[&str]) {
+    const ROUNDS: usize = 41;
+    let mut times = vec![Vec::new(); names.len()];
+    for _ in 0..ROUNDS {
+        for (name, times) in names.iter().zip(&mut times) {
+            let begun = Instant::now();
+            assert_eq!(rig.log_in(name, "guess"), Err(Denial::Credentials));
+            times.push(begun.elapsed());
+            rig.log("login failed");
+        }
+    }
+    let median = |times: &mut Vec<Duration>| {
+        times.sort_unstable();
+        times[ROUNDS / 2]
+    };
+    let medians: Vec<Duration> = times.iter_mut().map(median).collect();
+    println!("    {names:?}: {medians:?}");
+    let (least, most) = (medians.iter().min().unwrap(), medians.iter().max().unwrap());
+    assert!(*least > Duration::from_millis(2), "too cheap to tell");
+    assert!(*most < *least * 4 / 3);
+}
+
 /// The value of a field.
 pub fn field<'a>(record: &'a Record, key: &str) -> Option<&'a str> {
     let found = record.fields.iter().find(|(name, _)| name == key);

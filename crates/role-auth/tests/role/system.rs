@@ -1,25 +1,31 @@
 //! The system's own users: passwd, shadow and PAM, made up in a mount name space of this test's own.
 
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use confine::identity::{Identity, NonRootGid};
-use messages::auth::{AuthConfig, Backend, Denial};
+use messages::auth::{AddressDomains, AuthConfig, Backend, Denial};
 use messages::role::Confinement;
 
-use crate::rig::{CHEAP_HASH, PATIENCE, Rig, USER, field};
+use crate::rig::{CHEAP_HASH, PATIENCE, Rig, USER, assert_same_cost, field};
 
 /// name, uid, the rest of the shadow line behind the name; CHEAP stands for the hash of `secret`.
-const USERS: [(&str, u32, &str); 7] = [
+const USERS: [(&str, u32, &str); 8] = [
     ("joe", USER, "CHEAP:19000:0:99999:7:::"),
     ("ann", USER + 1, "CHEAP:19000:0:99999:7:::"),
     ("locked", USER + 2, "!CHEAP:19000:0:99999:7:::"),
     ("expired", USER + 3, "CHEAP:19000:0:99999:7::19001:"),
     ("aged", USER + 4, "CHEAP:10000:0:30:7:::"),
     ("empty", USER + 5, ":19000:0:99999:7:::"),
+    (
+        "dear",
+        USER + 6,
+        "$6$rounds=20000$salt$/:19000:0:99999:7:::",
+    ),
     ("toor", 0, "CHEAP:19000:0:99999:7:::"),
 ];
 
@@ -223,19 +229,66 @@ pub fn a_crashing_pam_module_fails_one_attempt() {
     rig.assert_serves();
 }
 
-pub fn pam_cost_does_not_tell_who_exists() {
-    let mut rig = pam("test-unix");
-    for name in ["joe", "locked", "nobody-here"] {
-        let mut times: Vec<Duration> = (0..21)
-            .map(|_| {
-                let begun = Instant::now();
-                assert_eq!(rig.log_in(name, "wrong"), Err(Denial::Credentials));
-                let elapsed = begun.elapsed();
-                rig.log("login failed");
-                elapsed
-            })
-            .collect();
-        times.sort_unstable();
-        println!("    {name}: {:?}", times[10]);
+pub fn what_pam_costs_is_hidden_by_the_delay() {
+    let mut rig = rig(|configuration| {
+        configuration.backends = vec![Backend::Pam];
+        configuration.pam_service = "test-unix".to_owned();
+        configuration.failure_delay = Duration::from_millis(100);
+    });
+    assert_same_cost(&mut rig, &["dear", "locked", "nobody-here"]);
+}
+
+pub fn shadow_costs_the_same_for_everybody() {
+    let mut rig = rig(|configuration| {
+        configuration.backends = vec![Backend::Shadow];
+        configuration.dummy_setting = Some("$6$rounds=20000$salt".to_owned());
+    });
+    assert_same_cost(&mut rig, &["dear", "locked", "empty", "nobody-here"]);
+}
+
+/// What auth, and with it every PAM module, must not be able to do, tried by a program that a module runs.
+pub fn what_a_module_runs_is_confined() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let connect = format!("exec 3<>/dev/tcp/127.0.0.1/{port}");
+    for (attempt, allowed) in [
+        ("cat /etc/passwd >/dev/null", true),
+        ("touch /tmp/popa3d-auth-test", false),
+        ("ls / >/dev/null", false),
+        ("cat /proc/self/status >/dev/null", false),
+        ("unshare --user true", false),
+        (&connect, false),
+    ] {
+        // Here, it works: what fails there fails for being confined.
+        let mut outside = Command::new("/bin/bash");
+        let outside = outside.args(["-c", attempt]).output().unwrap();
+        assert!(outside.status.success(), "{attempt}: {outside:?}");
+        let service = format!(
+            "auth required pam_exec.so quiet /bin/bash -c [{attempt}]\n\
+             account required pam_permit.so\n"
+        );
+        fs::write("/etc/pam.d/test-confined", service).unwrap();
+        let outcome = pam("test-confined").log_in("joe", "secret");
+        assert_eq!(outcome.is_ok(), allowed, "{attempt}: {outcome:?}");
     }
+    fs::remove_file("/tmp/popa3d-auth-test").unwrap();
+}
+
+pub fn an_unreadable_domain_does_not_put_names_into_the_log() {
+    let mut rig = rig(|configuration| {
+        let home = configuration.users_file.with_file_name("vhome");
+        let auth = home.join("192.0.2.99/auth");
+        fs::create_dir_all(&auth).unwrap();
+        fs::set_permissions(&auth, fs::Permissions::from_mode(0o700)).unwrap();
+        configuration.address_domains = Some(AddressDomains {
+            home,
+            auth: "auth".into(),
+            spool: "mail".into(),
+            only: true,
+        });
+    });
+    assert_eq!(rig.log_in("typed-password", "x"), Err(Denial::Permanent));
+    let record = format!("{:?}", rig.log("login not possible"));
+    assert!(!record.contains("typed-password"), "{record}");
+    assert!(record.contains("192.0.2.99/auth"), "{record}");
 }
