@@ -21,6 +21,7 @@
     )
 )]
 
+pub mod client;
 pub mod command;
 pub mod decimal;
 pub mod line;
