@@ -3,7 +3,7 @@
 //! A role's tables stand in its own crate, on top of [`BASE`] and what else of [`tables`] it needs;
 //! every row says why. The program is compiled once, by whoever forks, and installed by
 //! [`Sandbox`](crate::sandbox::Sandbox) in the child. What is not listed kills the process, except
-//! probes, which are answered as by an older kernel.
+//! probes, which are answered as by an older kernel, and what is asked in order to be refused.
 //!
 //! The filter is compiled here and not by a crate: it needs three answers (allow, kill, `ENOSYS`)
 //! where seccompiler has two, and a tree where that has a chain. What a filter answers to every
@@ -18,7 +18,7 @@ use crate::sys;
 mod bpf;
 pub mod tables;
 
-pub use tables::{BASE, CONFINE, FORK, IDENTITY, MESSAGES, PANIC, PROBES};
+pub use tables::{BASE, CONFINE, FORK, IDENTITY, MESSAGES, PANIC, PROBES, REFUSED};
 
 /// A system call that a role may make, and why.
 #[derive(Clone, Copy, Debug)]
@@ -58,12 +58,22 @@ pub struct ArgRule {
     index: u8,
     mask: u32,
     value: u32,
+    /// The masked argument is the value, or is not.
+    equal: bool,
 }
 
 impl ArgRule {
     /// Argument `index` (0 to 5) is `value`.
     pub const fn is(index: u8, value: libc::c_int) -> Self {
         Self::bits(index, u32::MAX, value as u32)
+    }
+
+    /// Argument `index` (0 to 5) is anything but `value`.
+    pub const fn is_not(index: u8, value: libc::c_int) -> Self {
+        Self {
+            equal: false,
+            ..Self::is(index, value)
+        }
     }
 
     /// None of `bits` is set in argument `index` (0 to 5).
@@ -74,7 +84,12 @@ impl ArgRule {
     /// Of argument `index` (0 to 5), the bits of `mask` are those of `value`.
     pub const fn bits(index: u8, mask: u32, value: u32) -> Self {
         assert!(index <= 5 && value & !mask == 0);
-        Self { index, mask, value }
+        Self {
+            index,
+            mask,
+            value,
+            equal: true,
+        }
     }
 }
 
@@ -129,12 +144,22 @@ impl Policy {
             .filter_map(|probe| u32::try_from(probe.syscall).ok())
             .map(|number| (number, bpf::Answer::Errno(libc::ENOSYS as u16)))
             .collect();
+        answers.extend(
+            REFUSED
+                .iter()
+                .filter_map(|refused| u32::try_from(refused.syscall).ok())
+                .map(|number| (number, bpf::Answer::Errno(libc::EPERM as u16))),
+        );
         for (&number, alternatives) in &self.rules {
             let unconditional = alternatives.iter().any(|arguments| arguments.is_empty());
             let answer = if unconditional {
                 bpf::Answer::Allow
             } else {
-                bpf::Answer::AllowIf(alternatives)
+                let otherwise = match answers.get(&number) {
+                    Some(bpf::Answer::Errno(number)) => Some(*number),
+                    _ => None,
+                };
+                bpf::Answer::AllowIf(alternatives, otherwise)
             };
             answers.insert(number, answer);
         }

@@ -35,8 +35,8 @@ const ARGUMENTS: u32 = 16;
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Answer<'a> {
     Allow,
-    /// Allow if all rules of one of the alternatives hold.
-    AllowIf(&'a [&'static [ArgRule]]),
+    /// Allow if all rules of one of the alternatives hold; else this error number, or the usual denial.
+    AllowIf(&'a [&'static [ArgRule]], Option<u16>),
     Errno(u16),
 }
 
@@ -88,16 +88,16 @@ fn search(answers: &[(u32, Answer<'_>)], deny: sock_filter) -> Option<Vec<sock_f
 
 /// What follows once the call's number is known.
 fn reply(answer: Answer<'_>, deny: sock_filter) -> Option<Vec<sock_filter>> {
-    let alternatives = match answer {
+    let (alternatives, otherwise) = match answer {
         Answer::Allow => return Some(vec![ret(libc::SECCOMP_RET_ALLOW)]),
         Answer::Errno(number) => return Some(vec![ret_errno(number)]),
-        Answer::AllowIf(alternatives) => alternatives,
+        Answer::AllowIf(alternatives, otherwise) => (alternatives, otherwise),
     };
     let mut program = Vec::new();
     for rules in alternatives {
         program.extend(all_hold(rules)?);
     }
-    program.push(deny);
+    program.push(otherwise.map_or(deny, ret_errno));
     Some(program)
 }
 
@@ -111,7 +111,8 @@ fn all_hold(rules: &[ArgRule]) -> Option<Vec<sock_filter>> {
         if rule.mask != u32::MAX {
             test.push(instruction(BPF_ALU | BPF_AND | BPF_K, rule.mask, 0, 0));
         }
-        test.push(jump(BPF_JEQ, rule.value, 0, to_end));
+        let (then, otherwise) = if rule.equal { (0, to_end) } else { (to_end, 0) };
+        test.push(jump(BPF_JEQ, rule.value, then, otherwise));
         test.append(&mut program);
         program = test;
     }
@@ -153,7 +154,9 @@ fn instruction(code: u32, value: u32, then: u8, otherwise: u8) -> sock_filter {
 mod tests {
     use libc::{SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO, SECCOMP_RET_KILL_PROCESS};
 
-    use super::super::{Allow, BASE, CONFINE, FORK, IDENTITY, MESSAGES, PANIC, PROBES, Policy};
+    use super::super::{
+        Allow, BASE, CONFINE, FORK, IDENTITY, MESSAGES, PANIC, PROBES, Policy, REFUSED,
+    };
     use super::*;
 
     /// What the kernel would answer: classic BPF as far as these programs use it, over `struct
@@ -213,14 +216,20 @@ mod tests {
                 let unconditional = rows
                     .iter()
                     .any(|row| of_call(row) && row.arguments.is_empty());
-                let conditional = rows.iter().any(of_call);
                 let probe = PROBES.iter().any(|row| of_call(&row));
-                let expected = match (unconditional, conditional, probe) {
+                let refused = REFUSED.iter().any(|row| of_call(&row));
+                let expected = match (unconditional, refused, probe) {
                     (true, _, _) => SECCOMP_RET_ALLOW,
+                    (false, true, _) => SECCOMP_RET_ERRNO | libc::EPERM as u32,
                     (false, false, true) => SECCOMP_RET_ERRNO | libc::ENOSYS as u32,
                     _ => SECCOMP_RET_KILL_PROCESS,
                 };
-                let found = answer(&program, ARCHITECTURE, number, [u64::MAX; 6]);
+                let excludes_zero = rows
+                    .iter()
+                    .filter(|row| of_call(row))
+                    .any(|row| row.arguments.iter().any(|rule| !rule.equal));
+                let arguments = [if excludes_zero { 0 } else { u64::MAX }; 6];
+                let found = answer(&program, ARCHITECTURE, number, arguments);
                 assert_eq!(found, expected, "call {number} with {split} tables");
             }
         }

@@ -157,17 +157,28 @@ pub const FORK: &[Allow] = &[
     ),
 ];
 
+/// None of three ids is root's: a spawner may become anybody else.
+const NOT_ROOT: &[ArgRule] = &[
+    ArgRule::is_not(0, 0),
+    ArgRule::is_not(1, 0),
+    ArgRule::is_not(2, 0),
+];
+
+/// What is asked in order to be refused, with `EPERM` and not by death: root must not be had again.
+pub const REFUSED: &[Allow] = &[
+    Allow::any(libc::SYS_setuid, "a drop of privileges is tried out"),
+    Allow::any(libc::SYS_setgid, "a drop of privileges is tried out"),
+];
+
 /// What [`identity::drop_to`](crate::identity::drop_to) needs: for spawners whose children become
 /// somebody else.
 pub const IDENTITY: &[Allow] = &[
     Allow::any(libc::SYS_setgroups, "become a user"),
-    Allow::any(libc::SYS_setresgid, "become a user"),
-    Allow::any(libc::SYS_setresuid, "become a user"),
+    Allow::when(libc::SYS_setresgid, NOT_ROOT, "become a user"),
+    Allow::when(libc::SYS_setresuid, NOT_ROOT, "become a user"),
     Allow::any(libc::SYS_getgroups, "did it work?"),
     Allow::any(libc::SYS_getresgid, "did it work?"),
     Allow::any(libc::SYS_getresuid, "did it work?"),
-    Allow::any(libc::SYS_setuid, "root must not be had again"),
-    Allow::any(libc::SYS_setgid, "root must not be had again"),
     Allow::any(libc::SYS_capget, "what is held?"),
     Allow::any(libc::SYS_capset, "give up"),
     Allow::when(
