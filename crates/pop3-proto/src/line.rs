@@ -335,6 +335,16 @@ mod tests {
     }
 
     #[test]
+    fn the_tail_of_an_overlong_line_is_not_awaited_across_stls() {
+        let mut buffer = LineBuffer::new(MAX_COMMAND);
+        buffer.push(&[b'x'; MAX_COMMAND]);
+        assert_eq!(buffer.next_line(), Some(Err(LineError::TooLong)));
+        buffer.discard_rest();
+        buffer.push(b"CAPA\r\n");
+        assert_eq!(buffer.next_line(), Some(Ok(&b"CAPA"[..])));
+    }
+
+    #[test]
     fn the_limit_grows_and_shrinks_in_mid_stream() {
         let mut buffer = LineBuffer::new(MAX_COMMAND);
         buffer.push(b"AUTH X\r\nabc");

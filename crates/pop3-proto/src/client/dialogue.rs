@@ -168,7 +168,6 @@ impl Dialogue {
             logs_in,
         } = answered;
         self.logins = self.logins.saturating_sub(u32::from(logs_in));
-        self.challenged = false;
         if keyword == Keyword::Quit {
             // After -ERR the server closes as well (RFC 1939 section 6).
             self.state = State::Closed;

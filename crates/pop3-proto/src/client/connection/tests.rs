@@ -381,6 +381,14 @@ fn a_bare_auth_lists_mechanisms_and_logs_nobody_in() {
 }
 
 #[test]
+fn a_dot_is_removed_from_the_lines_of_a_listing_too() {
+    let mut connection = greeted();
+    send(&mut connection, Command::Lang(None)).unwrap();
+    let got = events(&mut connection, b"+OK\r\n..\r\n..x\r\n.\r\n", 1).unwrap();
+    assert_eq!(got, ["LANG Ok ", "line .", "line .x", "LANG end"]);
+}
+
+#[test]
 fn what_nobody_asked_for_is_an_error() {
     assert_eq!(
         events(&mut greeted(), b"+OK\r\n", 100),

@@ -186,6 +186,7 @@ fn rule_18_stls_is_answered_once_and_what_was_said_before_is_forgotten() {
     assert_eq!(machine.line(Ok(b"STLS"), &mut out), Action::StartTls);
     assert_eq!(out, b"+OK begin TLS negotiation\r\n");
     machine.tls_started(offer());
+    assert!(machine.user.is_empty());
     assert!(is_error(&mut machine, b"PASS secret"));
     assert!(is_error(&mut machine, b"STLS"));
     assert!(is_error(
