@@ -6,13 +6,13 @@
 //!
 //! | module | what for |
 //! |---|---|
-//! | [`event_loop`] | every channel, one thread |
-//! | [`sessions`] | what is known of a session, and what it may do next |
-//! | [`pool`], [`worker`], [`work`] | verifying processes: from outside, from inside, and between |
-//! | [`backends`] | the stores, in their order |
-//! | [`hash`], [`scram`], [`name`], [`store_file`] | what stores have in common |
-//! | [`bindings`] | libcrypt, libpam and the C library; the only `unsafe` |
-//! | [`confinement`], [`syscalls`] | what auth gives up |
+//! | `event_loop` | every channel, one thread |
+//! | `sessions` | what is known of a session, and what it may do next |
+//! | `pool`, `worker`, `work` | verifying processes: from outside, from inside, and between |
+//! | `backends` | the stores, in their order |
+//! | `hash`, `scram`, `name`, `store_file` | what stores have in common |
+//! | `bindings` | libcrypt, libpam and the C library; the only `unsafe` |
+//! | `confinement`, `syscalls` | what auth gives up |
 #![deny(unsafe_code)]
 #![cfg_attr(
     not(test),

@@ -23,12 +23,15 @@ impl Message for WithDescriptor {
     }
 }
 
+/// Its name, and how it is done.
+type Violation = (&'static str, fn(&Session));
+
 fn send_octets(session: &Session, octets: &[u8]) {
     send(&session.channel, octets, SendFlags::empty()).unwrap();
 }
 
 pub fn every_violation_ends_its_session_and_no_other() {
-    let violations: [(&str, fn(&Session)); 9] = [
+    let violations: [Violation; 9] = [
         ("undecodable", |session| send_octets(session, &[0xFF; 16])),
         ("no such mechanism", |session| {
             send_octets(session, &[7, 0, 0])

@@ -14,7 +14,7 @@ use messages::role::Confinement;
 use crate::rig::{CHEAP_HASH, PATIENCE, Rig, USER, assert_same_cost, field};
 
 /// name, uid, the rest of the shadow line behind the name; CHEAP stands for the hash of `secret`.
-const USERS: [(&str, u32, &str); 8] = [
+const USERS: [(&str, u32, &str); 9] = [
     ("joe", USER, "CHEAP:19000:0:99999:7:::"),
     ("ann", USER + 1, "CHEAP:19000:0:99999:7:::"),
     ("locked", USER + 2, "!CHEAP:19000:0:99999:7:::"),
@@ -26,10 +26,15 @@ const USERS: [(&str, u32, &str); 8] = [
         USER + 6,
         "$6$rounds=20000$salt$/:19000:0:99999:7:::",
     ),
+    (
+        "modern",
+        USER + 7,
+        "$y$j9T$uucIQOyT.tBwlbA9E9Bq2/$Nm4KFSw0q4aPRZq90sJwyEqaAYhaV.0H2EPcaFD2Wp2:19000::::::",
+    ),
     ("toor", 0, "CHEAP:19000:0:99999:7:::"),
 ];
 
-const SERVICES: [(&str, &str); 6] = [
+const SERVICES: [(&str, &str); 7] = [
     (
         "test-permit",
         "auth required pam_permit.so\naccount required pam_permit.so\n",
@@ -47,6 +52,10 @@ const SERVICES: [(&str, &str); 6] = [
         "auth required pam_unix.so\naccount required pam_unix.so\n",
     ),
     (
+        "test-debian",
+        "@include common-auth\n@include common-account\n",
+    ),
+    (
         "test-slow",
         "auth required pam_exec.so quiet /bin/sh -c [test $PAM_USER != ann || sleep 3]\n\
          auth required pam_unix.so\naccount required pam_unix.so\n",
@@ -61,7 +70,20 @@ const SERVICES: [(&str, &str); 6] = [
 
 /// Puts them in the place of the machine's, for this process and its children alone.
 pub fn make_up_users() {
+    // Debian's own stack, as the service "other" and most others include it.
+    let stacks = ["common-auth", "common-account"].map(|name| {
+        let contents = fs::read_to_string(Path::new("/etc/pam.d").join(name));
+        (
+            name,
+            contents.unwrap_or_else(|_| {
+                "auth required pam_unix.so\naccount required pam_unix.so\n".to_owned()
+            }),
+        )
+    });
     mount(&["-t", "tmpfs", "-o", "mode=0755", "tmpfs", "/etc/pam.d"]);
+    for (name, contents) in &stacks {
+        fs::write(Path::new("/etc/pam.d").join(name), contents).unwrap();
+    }
     for (name, contents) in SERVICES {
         fs::write(Path::new("/etc/pam.d").join(name), contents).unwrap();
     }
@@ -122,6 +144,7 @@ pub fn shadow_decides_as_the_system_does() {
     assert_eq!((account.uid.as_raw(), account.gid.as_raw()), (USER, USER));
     assert_eq!(account.home, "/home/joe");
     assert_eq!(field(&rig.log("login"), "backend"), Some("shadow"));
+    assert_eq!(rig.log_in("modern", "pässword:1").unwrap().name, "modern");
     for (user, password, reason) in [
         ("joe", "wrong", "wrong password"),
         ("locked", "secret", "account locked"),
@@ -185,8 +208,14 @@ pub fn pam_decides_as_its_service_says() {
 }
 
 pub fn pam_unix_knows_the_systems_users() {
-    let mut rig = pam("test-unix");
+    for service in ["test-unix", "test-debian"] {
+        knows_the_systems_users(pam(service));
+    }
+}
+
+fn knows_the_systems_users(mut rig: Rig) {
     assert_eq!(rig.log_in("joe", "secret").unwrap().name, "joe");
+    assert_eq!(rig.log_in("modern", "pässword:1").unwrap().name, "modern");
     for (user, password, logged) in [
         ("joe", "wrong", Some("joe")),
         ("locked", "secret", Some("locked")),
