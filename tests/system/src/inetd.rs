@@ -47,6 +47,8 @@ fn spawn(mut command: Command, input: Stdio, output: Stdio) -> Child {
     command
         .stdin(input)
         .stdout(output)
+        // Its log; a test that wants it configures another target.
+        .stderr(Stdio::null())
         .spawn()
         .unwrap_or_else(|error| panic!("{:?}: {error}", command.get_program()))
 }

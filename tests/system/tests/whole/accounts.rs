@@ -248,33 +248,53 @@ fn unknown_users_cost_what_known_ones_cost() {
         }
         fs::write("/etc/shadow", shadow).expect("/etc/shadow");
         let _server = site.serve();
-        let median = |name: &str| {
-            let mut times: Vec<Duration> = (0..9)
-                .map(|_| {
-                    let mut pop = site.connect();
-                    pop.ok(&format!("USER {name}"));
-                    let began = Instant::now();
-                    pop.err("PASS wrong");
-                    began.elapsed()
-                })
-                .collect();
-            times.sort();
-            times[4]
-        };
-        let (known, unknown, locked) = (
-            median("alice"),
-            median("nobody-of-that-name"),
-            median("locked"),
-        );
+        let names = ["alice", "nobody-of-that-name", "locked"];
+        let mut least = [Duration::MAX; 3];
+        // In turns, and the least of many: other work on this machine makes an attempt longer, never shorter.
+        for _ in 0..12 {
+            for (least, name) in least.iter_mut().zip(names) {
+                let mut pop = site.connect();
+                pop.ok(&format!("USER {name}"));
+                let began = Instant::now();
+                pop.err("PASS wrong");
+                *least = began.elapsed().min(*least);
+            }
+        }
+        let [known, others @ ..] = least;
         assert!(
-            known > Duration::from_millis(15),
+            known > Duration::from_millis(10),
             "the hash is not slow: {known:?}"
         );
-        for other in [unknown, locked] {
+        for other in others {
             assert!(
-                other * 2 > known && known * 2 > other,
-                "{known:?}, {unknown:?}, {locked:?}"
+                other < known * 3 / 2 && known < other * 3 / 2,
+                "{names:?} cost {least:?}"
             );
         }
+    });
+}
+
+#[test]
+fn apop_works_where_its_secrets_are_configured_and_then_only_apop() {
+    quick("shadow").set("auth", "apop_secrets", r#""/etc/popa3d/apop""#).as_root(|site| {
+        fs::create_dir_all("/etc/popa3d").expect("a directory");
+        fs::write("/etc/popa3d/apop", "bob:shared secret\n").expect("the secrets");
+        chown("/etc/popa3d/apop", Some(0), Some(system_tests::users::SERVICE[1].1)).expect("its owner");
+        fs::set_permissions("/etc/popa3d/apop", fs::Permissions::from_mode(0o640)).expect("its mode");
+        site.deliver(BOB, &corpus::mbox(&corpus::many(2)));
+        let _server = site.serve();
+        let apop = |secret: &str| {
+            let script = "import poplib,sys\npop = poplib.POP3(sys.argv[1], int(sys.argv[2]), timeout=20)\n\
+                          pop.apop('bob', sys.argv[3])\nassert pop.stat()[0] == 2\npop.quit()";
+            let mut python = std::process::Command::new("/usr/bin/python3");
+            let (host, port) = (site.address.ip().to_string(), site.address.port().to_string());
+            run::to_end(python.args(["-c", script, &host, &port, secret]), b"")
+        };
+        apop("shared secret").expect_success("poplib");
+        let refused = apop("another secret");
+        assert!(!refused.status.success() && refused.errors.contains("[AUTH]"), "{}", refused.errors);
+        // RFC 1939 section 13: one mailbox, one of the two ways.
+        assert!(!attempt(site, BOB.name, BOB.password).ok);
+        assert!(attempt(site, ALICE.name, ALICE.password).ok);
     });
 }

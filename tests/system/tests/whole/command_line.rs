@@ -177,3 +177,26 @@ fn a_daemon_goes_into_the_background_when_it_listens() {
             site.login(ALICE).ok("QUIT");
         });
 }
+
+#[test]
+fn an_address_in_use_and_a_missing_user_are_named() {
+    Setup::new().as_root(|site| {
+        let file = configuration(site);
+        let _taken = std::net::TcpListener::bind(site.address).expect("the address");
+        let outcome = run(site, &["-D", "-f", "-c", &file]);
+        assert_eq!(outcome.status.code(), Some(1));
+        assert!(
+            outcome.errors.contains(&site.address.to_string()),
+            "{}",
+            outcome.errors
+        );
+        site.reconfigure(|setup| setup.set("", "user", r#""nobody-of-that-name""#));
+        let outcome = run(site, &["-D", "-f", "-c", &file]);
+        assert_eq!(outcome.status.code(), Some(1));
+        assert!(
+            outcome.errors.contains("nobody-of-that-name"),
+            "{}",
+            outcome.errors
+        );
+    });
+}

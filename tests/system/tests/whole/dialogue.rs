@@ -1,12 +1,13 @@
 //! A session from greeting to QUIT, in each way the server can be started.
 
 use system_tests::corpus;
+use system_tests::pop::Pop;
 use system_tests::server::Server;
 use system_tests::site::{Setup, Site};
 use system_tests::users::{ALICE, PEOPLE};
 use system_tests::{inetd, poll};
 
-fn whole_session(site: &Site, mut pop: system_tests::pop::Pop) {
+fn whole_session(site: &Site, mut pop: Pop) {
     let messages = corpus::nasty();
     pop.login(ALICE.name, ALICE.password);
     let total: usize = messages.iter().map(|message| message.sent.len()).sum();
@@ -129,4 +130,22 @@ fn eight_sessions_are_served_at_once() {
             }
         });
     });
+}
+
+#[test]
+fn several_addresses_of_both_families_are_served() {
+    let addresses = ["127.0.0.1:110", "127.0.0.2:1110", "[::1]:110"];
+    Setup::new()
+        .set("", "listen", &format!("{addresses:?}"))
+        .as_root(|site| {
+            site.deliver(ALICE, &corpus::mbox(&corpus::many(1)));
+            let _server = site.serve();
+            for address in addresses {
+                let mut pop = Pop::connect(address.parse().expect("an address"));
+                pop.login(ALICE.name, ALICE.password);
+                assert!(pop.ok("STAT").starts_with("1 "));
+                pop.ok("QUIT");
+                pop.expect_closed();
+            }
+        });
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use system_tests::corpus::{self, Message};
+use system_tests::poll;
 use system_tests::pop::Pop;
 use system_tests::site::{Setup, Site};
 use system_tests::users::{ALICE, BOB, User};
@@ -161,5 +162,43 @@ fn a_file_that_is_no_mailbox_is_refused() {
             fs::read(site.mailbox(ALICE)).expect("the file"),
             b"This is not mail.\n"
         );
+    });
+}
+
+#[test]
+fn a_dotlock_of_another_program_is_respected_and_ours_is_held_only_for_a_moment() {
+    let setup = Setup::new().set("maildrop", "dotlock", "true").set(
+        "maildrop",
+        "lock_timeout",
+        r#""300ms""#,
+    );
+    setup.as_ordinary_user(|site| {
+        site.deliver(ALICE, &corpus::mbox(&corpus::many(2)));
+        let _server = site.serve();
+        let dotlock = site.mailbox(ALICE).with_extension("lock");
+        let mut pop = site.login(ALICE);
+        assert!(
+            !dotlock.exists(),
+            "delivery is not held up by a client that thinks"
+        );
+        pop.ok("QUIT");
+        pop.expect_closed();
+        assert!(!dotlock.exists());
+        fs::write(&dotlock, std::process::id().to_string()).expect("a dotlock");
+        let refused = poll::until("the refusal", || {
+            let mut pop = site.connect();
+            pop.ok(&format!("USER {}", ALICE.name));
+            let reply = pop.ask(&format!("PASS {}", ALICE.password));
+            (!reply.ok).then_some(reply)
+        });
+        assert_eq!(refused.code(), Some("IN-USE"));
+        fs::remove_file(&dotlock).expect("the dotlock");
+        poll::until("the maildrop", || {
+            let mut pop = site.connect();
+            pop.ok(&format!("USER {}", ALICE.name));
+            pop.ask(&format!("PASS {}", ALICE.password))
+                .ok
+                .then_some(())
+        });
     });
 }
