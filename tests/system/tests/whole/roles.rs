@@ -48,7 +48,6 @@ fn survives_the_kill_of(role: &str) {
             line.starts_with("role ") && line.contains(&name)
         });
         logged_in.ok("NOOP");
-        eprintln!("{}", server.log());
         logged_in.ok("QUIT");
         assert!(fs::read(site.mailbox(ALICE)).expect("the mailbox") == corpus::mbox(&mail[1..]));
     });
