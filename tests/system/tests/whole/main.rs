@@ -2,6 +2,7 @@
 
 mod accounts;
 mod activation;
+mod attack;
 mod bad_input;
 mod clients;
 mod command_line;

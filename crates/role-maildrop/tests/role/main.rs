@@ -1,0 +1,249 @@
+//! The spawner and its maildrop processes, driven over their channels by a test that plays everybody else: the master,
+//! auth, sessions honest and hostile, and their clients.
+//!
+//! Without the usual harness, because fork(2) wants a process without threads.
+
+mod rig;
+
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use confine::channel::{Channel, Message};
+use confine::handover;
+use messages::spawner::ToSpawner;
+use rig::{MAIL, Rig, rest, say};
+use rustix::net::{SendFlags, send};
+use serde::{Deserialize, Serialize};
+
+type Test = (&'static str, fn());
+
+/// A list of tests from function names.
+macro_rules! tests {
+    ($($name:ident),+ $(,)?) => {
+        [$((stringify!($name), $name as fn())),+]
+    };
+}
+
+fn main() -> ExitCode {
+    let wanted = std::env::args()
+        .skip(1)
+        .find(|argument| !argument.starts_with('-'));
+    let mut ran = 0;
+    for (name, test) in all() {
+        if wanted
+            .as_ref()
+            .is_some_and(|wanted| !name.contains(wanted.as_str()))
+        {
+            continue;
+        }
+        println!("test {name} ...");
+        // A failing test panics, and that ends this process with a status that says so.
+        test();
+        ran += 1;
+    }
+    println!("test result: ok. {ran} passed; 0 failed; 0 ignored; 0 measured; 0 filtered out");
+    ExitCode::SUCCESS
+}
+
+fn all() -> Vec<Test> {
+    tests!(
+        a_client_that_is_handed_over_is_answered_and_served,
+        commands_behind_pass_are_carried_over,
+        without_a_descriptor_the_stream_itself_is_the_client,
+        a_session_that_hands_over_nothing_is_given_up,
+        a_handover_that_is_too_long_is_given_up,
+        a_second_session_is_told_that_the_maildrop_is_in_use,
+        a_silent_client_is_dropped_without_a_word_and_nothing_is_deleted,
+        another_users_mail_is_refused_whatever_the_location_says,
+        auth_cannot_name_root,
+        a_wrong_message_ends_auths_channel_and_a_new_one_serves,
+        a_maildrop_process_that_is_killed_harms_nobody_and_frees_the_maildrop,
+        sessions_outlive_the_master,
+    )
+    .into()
+}
+
+fn a_client_that_is_handed_over_is_answered_and_served() {
+    let mut rig = Rig::new(|_| {});
+    let mut login = rig.log_in();
+    let mut client = login.hand_over(b"");
+    assert_eq!(say(&mut client, "STAT"), "+OK 2 messages (46 octets)");
+    assert_eq!(say(&mut client, "DELE 1"), "+OK 2 46");
+    assert_eq!(say(&mut client, "QUIT"), "+OK");
+    assert_eq!(rest(client), "+OK\r\n");
+    login.assert_lease_ends();
+    assert_eq!(rig.log("session ended").0, "quit");
+    assert_eq!(
+        rig.mailbox(),
+        MAIL.split_inclusive("one\n\n").nth(1).unwrap()
+    );
+}
+
+fn commands_behind_pass_are_carried_over() {
+    let mut rig = Rig::new(|_| {});
+    let client = rig.log_in().hand_over(b"STAT\r\nNOOP\r\nQUIT\r\n");
+    assert_eq!(
+        rest(client),
+        "+OK 2 messages (46 octets)\r\n+OK 2 46\r\n+OK\r\n+OK\r\n"
+    );
+}
+
+fn without_a_descriptor_the_stream_itself_is_the_client() {
+    let mut rig = Rig::new(|_| {});
+    let login = rig.log_in();
+    handover::send(login.stream.as_fd(), b"", &[]).unwrap();
+    let mut client = login.stream;
+    client.write_all(b"STAT\r\nQUIT\r\n").unwrap();
+    assert_eq!(
+        rest(client),
+        "+OK 2 messages (46 octets)\r\n+OK 2 46\r\n+OK\r\n"
+    );
+}
+
+fn a_session_that_hands_over_nothing_is_given_up() {
+    let mut rig = Rig::new(|_| {});
+    let login = rig.log_in();
+    let lease = login.abandon();
+    lease.assert_ends();
+    rig.log("maildrop process failed");
+    rig.assert_serves();
+}
+
+fn a_handover_that_is_too_long_is_given_up() {
+    let mut rig = Rig::new(|_| {});
+    let mut login = rig.log_in();
+    let length = u32::try_from(handover::MAX_PIPELINED + 1).unwrap();
+    login.stream.write_all(&length.to_be_bytes()).unwrap();
+    login.assert_lease_ends();
+    rig.log("maildrop process failed");
+    rig.assert_serves();
+}
+
+fn a_second_session_is_told_that_the_maildrop_is_in_use() {
+    let mut rig = Rig::new(|_| {});
+    let mut first = rig.log_in().hand_over(b"");
+    assert_eq!(say(&mut first, "NOOP"), "+OK 2 messages (46 octets)");
+    let second = rig.log_in().hand_over(b"QUIT\r\n");
+    assert!(rest(second).starts_with("-ERR [IN-USE] "));
+    assert_eq!(say(&mut first, "QUIT"), "+OK");
+    assert_eq!(rest(first), "+OK\r\n");
+    rig.assert_serves();
+}
+
+fn a_silent_client_is_dropped_without_a_word_and_nothing_is_deleted() {
+    let mut rig = Rig::new(|configuration| {
+        configuration.idle_timeout = Duration::from_millis(100);
+    });
+    let client = rig.log_in().hand_over(b"DELE 1\r\n");
+    assert_eq!(rest(client), "+OK 2 messages (46 octets)\r\n+OK\r\n");
+    assert_eq!(rig.log("session ended").0, "timed out");
+    assert_eq!(rig.mailbox(), MAIL);
+}
+
+fn another_users_mail_is_refused_whatever_the_location_says() {
+    let mut rig = Rig::new(|_| {});
+    let owner = if rustix::process::geteuid().is_root() {
+        "/etc/hostname"
+    } else {
+        "/etc/passwd"
+    };
+    let login = rig.log_in_as(|account| account.maildrop = Some(format!("mbox:{owner}")));
+    let mut login = login;
+    let client = login.hand_over(b"QUIT\r\n");
+    assert!(rest(client).starts_with("-ERR [SYS/"));
+    rig.log("maildrop not opened");
+    rig.assert_serves();
+}
+
+/// A `StartMaildrop` as auth would send it, but for its types: what a taken-over auth could put on the wire.
+#[derive(Serialize, Deserialize)]
+struct Forged {
+    id: u64,
+    peer: Option<std::net::SocketAddr>,
+    account: (String, u32, u32, String, Option<String>),
+}
+
+impl Message for Forged {
+    const MAX_OCTETS: usize = 16 * 1024;
+
+    fn descriptors(&self) -> usize {
+        2
+    }
+}
+
+fn auth_cannot_name_root() {
+    for (uid, gid) in [(0, 1000), (1000, 0), (u32::MAX, 1000)] {
+        let mut rig = Rig::new(|_| {});
+        let forged = Forged {
+            id: 1,
+            peer: None,
+            account: ("root".into(), uid, gid, "/root".into(), None),
+        };
+        let (stream, theirs) = UnixStream::pair().unwrap();
+        rig.auth
+            .send(&forged, &[theirs.as_fd(), theirs.as_fd()])
+            .unwrap();
+        drop(theirs);
+        rig.log("auth channel closed");
+        assert_eq!(rest(stream), "");
+        rig.new_auth();
+        rig.assert_serves();
+    }
+}
+
+fn a_wrong_message_ends_auths_channel_and_a_new_one_serves() {
+    let violations: [fn(&Channel); 4] = [
+        |auth| assert!(send(auth, &[0xFF; 64], SendFlags::empty()).is_ok()),
+        |auth| assert!(send(auth, &[0; 20_000], SendFlags::empty()).is_ok()),
+        |auth| assert!(send(auth, &[1], SendFlags::empty()).is_ok()),
+        |auth| {
+            let (one, _other) = UnixStream::pair().unwrap();
+            let forged = ToSpawner::Auth;
+            auth.send(&forged, &[one.as_fd()]).unwrap();
+        },
+    ];
+    let mut rig = Rig::new(|_| {});
+    let mut bystander = rig.log_in().hand_over(b"");
+    for violate in violations {
+        violate(&rig.auth);
+        rig.log("auth channel closed");
+        rig.new_auth();
+    }
+    assert_eq!(say(&mut bystander, "QUIT"), "+OK 2 messages (46 octets)");
+    assert_eq!(rest(bystander), "+OK\r\n");
+    rig.assert_serves();
+}
+
+fn a_maildrop_process_that_is_killed_harms_nobody_and_frees_the_maildrop() {
+    let mut rig = Rig::new(|_| {});
+    let mut login = rig.log_in();
+    let mut client = login.hand_over(b"");
+    assert_eq!(say(&mut client, "DELE 1"), "+OK 2 messages (46 octets)");
+    assert_eq!(say(&mut client, "NOOP"), "+OK");
+    rig.kill_maildrop_process();
+    login.assert_lease_ends();
+    rig.log("maildrop process died");
+    assert_eq!(rig.mailbox(), MAIL);
+    rig.assert_serves();
+}
+
+fn sessions_outlive_the_master() {
+    let mut rig = Rig::new(|_| {});
+    let mut client = rig.log_in().hand_over(b"");
+    assert_eq!(say(&mut client, "NOOP"), "+OK 2 messages (46 octets)");
+    let mut late = rig.log_in_as(|account| {
+        account.maildrop = Some(format!("mbox:{}/none", account.home));
+    });
+    rig.close_control();
+    assert_eq!(say(&mut client, "NOOP"), "+OK");
+    // Auth is still there, with a session that was under way.
+    assert_eq!(
+        rest(late.hand_over(b"QUIT\r\n")),
+        "+OK 0 messages (0 octets)\r\n+OK\r\n"
+    );
+    assert_eq!(say(&mut client, "QUIT"), "+OK");
+    assert_eq!(rest(client), "+OK\r\n");
+}

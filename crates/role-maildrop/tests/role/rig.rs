@@ -1,0 +1,297 @@
+//! The played master, auth, sessions and clients.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use confine::channel::{Channel, Message, Received};
+use confine::handover;
+use confine::process::{self, Fork, Pid, Signal};
+use messages::log::Record;
+use messages::role::{Confinement, Report, Start};
+use messages::session::Advertised;
+use messages::spawner::{MailboxLock, SpawnerConfig, StartMaildrop, ToSpawner};
+use messages::{Account, SessionId};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+/// Nothing here takes as long, unless it hangs.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Two messages, of 23 octets each as on the wire.
+pub const MAIL: &str = "From a\nSubject: first\n\none\n\nFrom b\nSubject: other\n\ntwo\n\n";
+
+/// The uid and gid of the mail where the test runs as root.
+const USER: u32 = 12_345;
+
+/// A spawner with everybody around it.
+pub struct Rig {
+    control: Option<Channel>,
+    log: Channel,
+    pub auth: Channel,
+    pid: Pid,
+    directory: tempfile::TempDir,
+    next_id: u64,
+}
+
+/// A login that auth has told the spawner of, seen from the session.
+pub struct Login {
+    pub stream: UnixStream,
+    lease: Lease,
+}
+
+/// The end of a lease that sees when nobody holds it any more.
+pub struct Lease(OwnedFd);
+
+impl Lease {
+    pub fn assert_ends(&self) {
+        wait_for(&self.0);
+        assert_eq!(rustix::io::read(&self.0, &mut [0; 1]), Ok(0));
+    }
+}
+
+impl Rig {
+    /// A spawner whose one user has [`MAIL`].
+    pub fn new(change: impl FnOnce(&mut SpawnerConfig)) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let at = |name: &str| directory.path().join(name);
+        for name in ["locks", "mail"] {
+            fs::create_dir(at(name)).unwrap();
+        }
+        fs::write(at("mail/joe"), MAIL).unwrap();
+        if is_root() {
+            for name in ["mail", "mail/joe"] {
+                chown(at(name), Some(USER), Some(USER)).unwrap();
+            }
+        }
+        let mut configuration = SpawnerConfig {
+            location: format!("mbox:{}/mail/%u", directory.path().display()),
+            lock: MailboxLock::Fcntl,
+            dotlock: false,
+            lock_timeout: Duration::from_secs(1),
+            messages: 1000,
+            octets: 1 << 20,
+            work_octets: 1 << 20,
+            idle_timeout: PATIENCE,
+            errors: 10,
+            last: true,
+            session_locks: at("locks"),
+            advertised: Advertised {
+                login_delay: None,
+                implementation: None,
+            },
+        };
+        change(&mut configuration);
+
+        let (control, theirs) = Channel::pair().unwrap();
+        let (log, their_log) = Channel::pair().unwrap();
+        let pid = match process::fork().unwrap() {
+            Fork::Child => {
+                process::close_all_except(&[theirs.as_fd()]).unwrap();
+                let _ = role_maildrop::run(theirs);
+                process::exit(0);
+            }
+            Fork::Parent(pid) => pid,
+        };
+        drop(theirs);
+        let start = Start {
+            confinement: Confinement {
+                identity: None,
+                chroot: None,
+                required: false,
+            },
+            configuration,
+        };
+        control.send(&start, &[their_log.as_fd()]).unwrap();
+        match receive::<Report>(&control) {
+            Report::Ready { .. } => {}
+            Report::Failed { reason } => panic!("the spawner did not start: {reason}"),
+        }
+        let mut rig = Self {
+            auth: new_auth(&control),
+            control: Some(control),
+            log,
+            pid,
+            directory,
+            next_id: 0,
+        };
+        rig.next_id = 1;
+        rig
+    }
+
+    /// A new channel from auth, as after its restart.
+    pub fn new_auth(&mut self) {
+        self.auth = new_auth(self.control.as_ref().unwrap());
+    }
+
+    /// The master goes.
+    pub fn close_control(&mut self) {
+        self.control = None;
+    }
+
+    pub fn log_in(&mut self) -> Login {
+        self.log_in_as(|_| {})
+    }
+
+    /// Tells the spawner that joe has logged in, with an account changed so.
+    pub fn log_in_as(&mut self, change: impl FnOnce(&mut Account)) -> Login {
+        let id = if is_root() {
+            USER
+        } else {
+            rustix::process::geteuid().as_raw()
+        };
+        let gid = if is_root() {
+            USER
+        } else {
+            rustix::process::getegid().as_raw()
+        };
+        let mut account = Account {
+            name: "joe".into(),
+            uid: id.try_into().unwrap(),
+            gid: gid.try_into().unwrap(),
+            home: self.directory.path().join("mail").display().to_string(),
+            maildrop: None,
+        };
+        change(&mut account);
+        let order = StartMaildrop {
+            id: SessionId(self.next_id),
+            peer: Some("192.0.2.1:1024".parse().unwrap()),
+            account,
+        };
+        self.next_id += 1;
+        let (stream, theirs) = UnixStream::pair().unwrap();
+        let (lease, holder) = rustix::pipe::pipe().unwrap();
+        self.auth
+            .send(&order, &[theirs.as_fd(), holder.as_fd()])
+            .unwrap();
+        Login {
+            stream,
+            lease: Lease(lease),
+        }
+    }
+
+    /// One whole session works.
+    pub fn assert_serves(&mut self) {
+        let client = self.log_in().hand_over(b"QUIT\r\n");
+        let replies = rest(client);
+        assert!(
+            replies.starts_with("+OK ") && replies.ends_with("+OK\r\n"),
+            "{replies}"
+        );
+    }
+
+    /// The next record with this event, as its `end` or `reason` and the whole; those before it are skipped.
+    pub fn log(&self, event: &str) -> (String, Record) {
+        loop {
+            let record = receive::<Record>(&self.log);
+            if record.event == event {
+                let said = record
+                    .fields
+                    .iter()
+                    .find(|(key, _)| key == "end" || key == "reason")
+                    .map(|(_, value)| value.clone());
+                return (said.unwrap_or_default(), record);
+            }
+        }
+    }
+
+    pub fn mailbox(&self) -> String {
+        fs::read_to_string(self.directory.path().join("mail/joe")).unwrap()
+    }
+
+    /// Kills the one child of the spawner.
+    pub fn kill_maildrop_process(&self) {
+        let pid = self.pid.as_raw_nonzero();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+        let child = children
+            .trim()
+            .parse()
+            .ok()
+            .and_then(Pid::from_raw)
+            .unwrap();
+        process::kill(child, Signal::KILL).unwrap();
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        let _ = process::kill(self.pid, Signal::KILL);
+        let _ = process::wait(self.pid);
+    }
+}
+
+impl Login {
+    /// Hands a client over with what it has sent already, and returns the client's end.
+    pub fn hand_over(&mut self, pipelined: &[u8]) -> UnixStream {
+        let (client, theirs) = UnixStream::pair().unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        handover::send(self.stream.as_fd(), pipelined, &[theirs.as_fd()]).unwrap();
+        client
+    }
+
+    /// The session ends without having handed anything over.
+    pub fn abandon(self) -> Lease {
+        self.lease
+    }
+
+    pub fn assert_lease_ends(&mut self) {
+        self.lease.assert_ends();
+    }
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+fn new_auth(control: &Channel) -> Channel {
+    let (auth, theirs) = Channel::pair().unwrap();
+    control.send(&ToSpawner::Auth, &[theirs.as_fd()]).unwrap();
+    auth
+}
+
+fn receive<M: Message>(channel: &Channel) -> M {
+    wait_for(channel);
+    match channel.receive().unwrap() {
+        Received::Message(message, _) => message,
+        Received::Closed => panic!("the channel is closed"),
+    }
+}
+
+fn wait_for(descriptor: impl AsFd) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = Timespec::try_from(left).unwrap();
+        let polled = &mut [PollFd::from_borrowed_fd(descriptor.as_fd(), PollFlags::IN)];
+        match poll(polled, Some(&timeout)) {
+            Ok(0) => panic!("nothing happens"),
+            Ok(_) => return,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => panic!("poll: {error}"),
+        }
+    }
+}
+
+/// Sends a command, and gives the next reply's line: with a reply to PASS waiting, that one comes first.
+pub fn say(client: &mut UnixStream, command: &str) -> String {
+    client
+        .write_all(format!("{command}\r\n").as_bytes())
+        .unwrap();
+    let mut line = String::new();
+    // One octet at a time: nothing may be read that belongs to the next reply.
+    BufReader::with_capacity(1, &*client)
+        .read_line(&mut line)
+        .unwrap();
+    line.trim_end().to_owned()
+}
+
+/// Everything that still comes, up to the end of the connection.
+pub fn rest(mut client: UnixStream) -> String {
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut text = String::new();
+    client.read_to_string(&mut text).unwrap();
+    text
+}
