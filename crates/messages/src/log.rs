@@ -4,6 +4,7 @@
 //! process and uid. Text in a record is untrusted there: it is escaped and cut when the line is made.
 
 use std::fmt::Display;
+use std::sync::Arc;
 
 use confine::channel::{Channel, Message};
 use serde::{Deserialize, Serialize};
@@ -97,12 +98,19 @@ impl Message for Record {
 /// for a moment but never holds it up.
 #[derive(Debug)]
 pub struct Logger {
-    channel: Channel,
+    channel: Arc<Channel>,
 }
 
 impl Logger {
-    /// Takes over the log channel.
+    /// Takes over the log channel. A panic of this process, or of one forked from it, is logged from now on.
     pub fn new(channel: Channel) -> Self {
+        let channel = Arc::new(channel);
+        let of_panics = Arc::clone(&channel);
+        std::panic::set_hook(Box::new(move |panic| {
+            // Not the message, which may hold what a client sent: the place is enough to find it.
+            let record = Record::error("panic").with_some("at", panic.location());
+            drop(of_panics.send(&record, &[]));
+        }));
         Self { channel }
     }
 
