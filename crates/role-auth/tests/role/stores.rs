@@ -226,6 +226,6 @@ pub fn unknown_known_and_locked_users_cost_the_same() {
     let hash = "$6$rounds=20000$salt$/";
     let ids = ids();
     let users = format!("joe:{hash}:{ids}\nout:!{hash}:{ids}\nbad:x:{ids}\n");
-    let mut rig = Rig::with_users(&users, |_| {});
-    assert_same_cost(&mut rig, &["joe", "out", "bad", "nobody-here", "a\0b"]);
+    let mut rig = Rig::with_users(&users, |configuration| configuration.workers = 1);
+    assert_same_cost(&mut rig, &["joe", "out", "bad", "nobody-here"]);
 }

@@ -6,31 +6,12 @@ use confine::process::{Pid, Signal};
 use messages::auth::Denial;
 use rustix::process::kill_process;
 
-use crate::rig::{CHEAP_HASH, Rig, ids};
+use crate::rig::{CHEAP_HASH, Rig, children, ids};
 
 /// `slow` takes a second or more to be refused.
 fn users_with_a_slow_one() -> String {
     let ids = ids();
     format!("joe:{CHEAP_HASH}:{ids}\nslow:$6$rounds=5000000$salt$/:{ids}\n")
-}
-
-/// The processes whose parent is `parent`.
-fn children(parent: Pid) -> Vec<Pid> {
-    let is_child = |stat: &str| {
-        // Behind the name in parentheses: state, parent.
-        let behind = stat.rsplit_once(')')?.1;
-        let number: i32 = behind.split_whitespace().nth(1)?.parse().ok()?;
-        (number == parent.as_raw_nonzero().get()).then_some(())
-    };
-    fs::read_dir("/proc")
-        .unwrap()
-        .filter_map(|entry| {
-            let name = entry.ok()?.file_name().into_string().ok()?;
-            let stat = fs::read_to_string(format!("/proc/{name}/stat")).ok()?;
-            is_child(&stat)?;
-            Pid::from_raw(name.parse().ok()?)
-        })
-        .collect()
 }
 
 pub fn a_slow_login_does_not_delay_another() {
