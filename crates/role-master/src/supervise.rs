@@ -30,6 +30,9 @@ const LONG_LIVED: Duration = Duration::from_secs(60);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const MAX_PAUSE: Duration = Duration::from_secs(10);
 
+/// The listener closes its ports within this time.
+const LISTENER_END: Duration = Duration::from_secs(5);
+
 /// Records taken from one channel before the others are looked at again.
 const MAX_RECORDS_IN_A_ROW: usize = 64;
 
@@ -167,9 +170,17 @@ impl Master {
     /// Ends the roles and hands the log over to a child that stays until the last session has ended.
     pub fn stop(mut self) {
         notify(&[NotifyState::Stopping]);
-        self.log.own(&Record::info("stopped"));
+        let listener = self.roles.find(Role::Listener).map(|running| running.pid);
         self.roles.running.clear();
         self.sockets.clear();
+        // Whoever starts the server anew wants its ports.
+        if let Some(pidfd) = listener.and_then(|pid| process::open_pidfd(pid).ok()) {
+            drop(wait_readable(
+                std::iter::once(pidfd.as_fd()),
+                Some(LISTENER_END),
+            ));
+        }
+        self.log.own(&Record::info("stopped"));
         drain_in_background(self.log, self.roles);
     }
 
