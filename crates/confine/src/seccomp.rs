@@ -98,7 +98,7 @@ impl ArgRule {
 pub enum Deny {
     /// The process dies by SIGSYS.
     Kill,
-    /// The call fails with this number: for tests that try many forbidden calls in one process.
+    /// The call fails with this number: where foreign code runs that tries what it can do without, such as PAM's modules.
     Errno(u16),
 }
 

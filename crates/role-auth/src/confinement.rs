@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use confine::ConfineError;
 use confine::sandbox::{Confined, Landlock, Limits, Sandbox};
-use messages::auth::AuthConfig;
+use messages::auth::{AuthConfig, Backend};
 use messages::role::Confinement;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -51,7 +51,8 @@ pub fn enter(
     configuration: &AuthConfig,
 ) -> Result<(Confined, Vec<String>), ConfineError> {
     raise_open_files();
-    let program = syscalls::auth().compile()?;
+    let pam = configuration.backends.contains(&Backend::Pam);
+    let program = syscalls::auth(pam).compile()?;
     let directories = directories_of(configuration);
     let mut files = Landlock::nothing();
     for code in &CODE {

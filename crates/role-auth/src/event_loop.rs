@@ -168,6 +168,16 @@ impl<'a> EventLoop<'a> {
         };
         match message {
             ToAuth::Reload(configuration) => match Stores::open(*configuration) {
+                // What modules need was given up at the start.
+                Ok((stores, _))
+                    if stores.runs_foreign_modules() && !self.stores.runs_foreign_modules() =>
+                {
+                    self.logger.log(
+                        &Record::error("configuration kept")
+                            .with("role", "auth")
+                            .with("reason", "PAM can only be added by a restart"),
+                    );
+                }
                 Ok((stores, complaints)) => {
                     log_complaints(&self.logger, &complaints);
                     self.pool

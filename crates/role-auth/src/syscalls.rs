@@ -1,8 +1,8 @@
 //! What auth may ask of the kernel.
 //!
-//! Auth's table has to hold for PAM's modules, which run in its children and of which nobody knows what they will need: they load
-//! libraries, ask daemons over sockets, fork helpers, start threads. A filter can only become narrower in a child, so auth
-//! itself runs under the wide one. What is in no table is refused with `EPERM` rather than by death: foreign code that tries
+//! With PAM, auth's table has to hold for PAM's modules, which run in its children and of which nobody knows what they will
+//! need: they load libraries, ask daemons over sockets, fork helpers, start threads. A filter can only become narrower in a
+//! child, so auth itself runs under the wide one then. What is in no table is refused with `EPERM` rather than by death: foreign code that tries
 //! something it can do without goes on without it.
 //!
 //! Workers that never run PAM are narrowed further: name services remain, processes and programs do not.
@@ -155,9 +155,11 @@ const PAM: &[Allow] = &[
     Allow::any(libc::SYS_setpgid, "shells"),
 ];
 
-/// Auth and its PAM workers.
-pub fn auth() -> Policy {
-    Policy::new("auth", &[BASE, MESSAGES, PANIC, FORK, STORES, LOOP, PAM]).otherwise(REFUSE)
+/// Auth's, and its PAM workers' where it is to have any.
+pub fn auth(pam: bool) -> Policy {
+    const NOTHING: &[Allow] = &[];
+    let pam = if pam { PAM } else { NOTHING };
+    Policy::new("auth", &[BASE, MESSAGES, PANIC, FORK, STORES, LOOP, pam]).otherwise(REFUSE)
 }
 
 /// Workers that read stores and hash, and nothing else.

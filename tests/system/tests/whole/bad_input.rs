@@ -270,3 +270,61 @@ fn octets_one_by_one_do_not_outlast_the_login_time() {
         },
     );
 }
+
+#[test]
+fn a_connection_that_ends_at_any_octet_leaves_nothing_behind_and_deletes_nothing() {
+    let setup = Setup::new().set("limits", "sessions_per_source", "1000");
+    setup.as_ordinary_user(|site| {
+        let mail = corpus::many(2);
+        let session = format!(
+            "USER {}\r\nPASS {}\r\nDELE 1\r\nQUIT",
+            ALICE.name, ALICE.password
+        );
+        site.deliver(ALICE, &corpus::mbox(&mail));
+        let server = site.serve();
+        let idle = server.processes().len();
+        for sent in 0..=session.len() {
+            for reset in [false, true] {
+                let stream = TcpStream::connect(site.address).expect("a connection");
+                rustix::io::write(&stream, &session.as_bytes()[..sent]).expect("written");
+                if reset {
+                    sockopt::set_socket_linger(&stream, Some(Duration::ZERO))
+                        .expect("a reset at close");
+                }
+            }
+        }
+        poll::until("the end of every process", || {
+            (server.processes().len() <= idle).then_some(())
+        });
+        let left = std::fs::read(site.mailbox(ALICE)).expect("the mailbox");
+        assert!(left == corpus::mbox(&mail), "deleted without QUIT");
+        site.login(ALICE).ok("QUIT");
+    });
+}
+
+#[test]
+fn a_session_is_the_same_wherever_it_is_cut_into_packets() {
+    let setup = Setup::new().set("limits", "sessions_per_source", "1000");
+    setup.as_ordinary_user(|site| {
+        let mail = corpus::many(2);
+        site.deliver(ALICE, &corpus::mbox(&mail));
+        let _server = site.serve();
+        let session = format!(
+            "USER {}\r\nPASS {}\r\nRETR 2\r\nQUIT\r\n",
+            ALICE.name, ALICE.password
+        );
+        for cut in 1..session.len() {
+            let mut pop = site.connect();
+            pop.send(&session.as_bytes()[..cut]);
+            pop.arrived(Duration::from_millis(3));
+            pop.send(&session.as_bytes()[cut..]);
+            assert!(
+                pop.reply().ok && pop.reply().ok && pop.reply().ok,
+                "cut at {cut}"
+            );
+            assert!(pop.lines() == mail[1].sent, "cut at {cut}");
+            assert!(pop.reply().ok, "cut at {cut}");
+            pop.expect_closed();
+        }
+    });
+}

@@ -236,3 +236,61 @@ fn a_session_opens_nothing_as_root() {
         );
     });
 }
+
+/// The lowest and the highest address of each part of its memory that a process may read.
+fn readable_memory(process: Process) -> Vec<(u64, u64)> {
+    let maps = fs::read_to_string(process.file("maps")).expect("its memory");
+    let readable = maps
+        .lines()
+        .filter(|line| line.contains(" r") && !line.contains("[v"));
+    let bounds = readable.filter_map(|line| line.split(' ').next()?.split_once('-'));
+    let number = |text| u64::from_str_radix(text, 16).expect("an address");
+    bounds
+        .map(|(low, high)| (number(low), number(high)))
+        .collect()
+}
+
+#[test]
+fn a_password_stays_in_no_memory() {
+    // What a session is told is looked for, and, to know that the search finds something, what it is sent.
+    const PASSWORD: &str = "correct-horse-battery-staple";
+    const MARK: &str = "a-name-that-a-waiting-session-keeps";
+    Setup::new().as_root(|site| {
+        let mut perl = std::process::Command::new("/usr/bin/perl");
+        perl.args([
+            "-e",
+            r"print crypt($ARGV[0], '$6$rounds=1000$salt$')",
+            PASSWORD,
+        ]);
+        let hash = system_tests::run::to_end(&mut perl, b"").expect_success("crypt(3)");
+        let hash = String::from_utf8(hash).expect("a hash");
+        let shadow = fs::read_to_string("/etc/shadow").expect("/etc/shadow");
+        fs::write("/etc/shadow", shadow.replace(ALICE.hash, &hash)).expect("/etc/shadow");
+        site.deliver(ALICE, &corpus::mbox(&corpus::many(1)));
+        let server = site.serve();
+        let mut waiting = site.connect();
+        waiting.ok(&format!("USER {MARK}"));
+        let mut pop = site.connect();
+        pop.login(ALICE.name, PASSWORD);
+        pop.ok("STAT");
+        let mut marks = 0;
+        for process in server.processes() {
+            let memory = fs::File::open(process.file("mem")).expect("its memory");
+            for (low, high) in readable_memory(process) {
+                let mut octets = vec![0; usize::try_from(high - low).expect("a size")];
+                // Guard pages cannot be read.
+                if std::os::unix::fs::FileExt::read_exact_at(&memory, &mut octets, low).is_err() {
+                    continue;
+                }
+                let holds = |text: &str| {
+                    octets
+                        .windows(text.len())
+                        .any(|part| part == text.as_bytes())
+                };
+                assert!(!holds(PASSWORD), "{} holds the password", process.title());
+                marks += usize::from(holds(MARK));
+            }
+        }
+        assert!(marks > 0, "the search finds nothing at all");
+    });
+}

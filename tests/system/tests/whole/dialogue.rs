@@ -149,3 +149,18 @@ fn several_addresses_of_both_families_are_served() {
             }
         });
 }
+
+#[test]
+fn the_daemon_and_inetd_exclude_each_other_from_a_maildrop() {
+    Setup::new().as_root(|site| {
+        site.deliver(ALICE, &corpus::mbox(&corpus::many(2)));
+        let _server = site.serve();
+        let mut first = site.login(ALICE);
+        let mut session = site.inetd();
+        assert!(session.pop.reply().ok);
+        session.pop.ok(&format!("USER {}", ALICE.name));
+        let refused = session.pop.ask(&format!("PASS {}", ALICE.password));
+        assert_eq!((refused.ok, refused.code()), (false, Some("IN-USE")));
+        first.ok("QUIT");
+    });
+}

@@ -153,3 +153,44 @@ fn a_stopped_server_leaves_no_process_and_the_port_free() {
         }
     });
 }
+
+#[test]
+fn many_sessions_leave_the_roles_as_they_were() {
+    let setup = Setup::new().set("limits", "sessions_per_source", "10000");
+    setup.as_root(|site| {
+        site.deliver(ALICE, &corpus::mbox(&corpus::many(3)));
+        let server = site.serve();
+        let roles =
+            ["listener", "session spawner", "auth", "spawner"].map(|name| server.role(name));
+        let descriptors = || {
+            roles.map(|role| {
+                fs::read_dir(role.file("fd"))
+                    .expect("its descriptors")
+                    .count()
+            })
+        };
+        let memory = || roles.map(|role| role.resident_kib());
+        let sessions = |count| {
+            for _ in 0..count {
+                let mut pop = site.login(ALICE);
+                pop.listing("RETR 1");
+                pop.ok("QUIT");
+                pop.expect_closed();
+            }
+        };
+        // What is allocated once is allocated now.
+        sessions(20);
+        let processes = poll::until("the first sessions' end", || {
+            let count = server.processes().len();
+            (count == 5).then_some(count)
+        });
+        let (open, held) = (descriptors(), memory());
+        sessions(200);
+        poll::until("the same processes and descriptors", || {
+            (server.processes().len() == processes && descriptors() == open).then_some(())
+        });
+        for (before, now) in held.iter().zip(memory()) {
+            assert!(now <= before + 512, "{held:?} KiB became {:?}", memory());
+        }
+    });
+}
