@@ -9,8 +9,11 @@ use pop3_proto::line::LineBuffer;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, read, write};
 
-/// Octets gathered before they are sent: small replies to pipelined commands leave together, mail in large pieces.
-const OUTPUT_OCTETS: usize = 64 * 1024;
+/// Octets gathered before they are sent: small replies to pipelined commands leave together.
+const REPLY_OCTETS: usize = 4 * 1024;
+
+/// The same once mail is sent: in large pieces.
+const MAIL_OCTETS: usize = 64 * 1024;
 
 /// A peer that shows no life is given up after this time (DESIGN: dead peers are noticed within a minute).
 const DEAD_PEER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -30,7 +33,7 @@ pub struct Client {
     input: OwnedFd,
     output: Option<OwnedFd>,
     idle_timeout: Duration,
-    buffer: Box<[u8]>,
+    buffer: Vec<u8>,
     used: usize,
     sent: u64,
 }
@@ -47,7 +50,7 @@ impl Client {
             input,
             output,
             idle_timeout,
-            buffer: vec![0; OUTPUT_OCTETS].into_boxed_slice(),
+            buffer: vec![0; REPLY_OCTETS],
             used: 0,
             sent: 0,
         };
@@ -86,6 +89,13 @@ impl Client {
                 Err(Errno::INTR) => {}
                 Err(_) => return Err(Gone::Closed),
             }
+        }
+    }
+
+    /// Makes the buffer as large as mail wants it. A session that only looks whether there is mail does without.
+    pub fn prepare_for_mail(&mut self) {
+        if self.buffer.len() < MAIL_OCTETS {
+            self.buffer.resize(MAIL_OCTETS, 0);
         }
     }
 

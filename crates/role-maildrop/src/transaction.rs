@@ -97,7 +97,8 @@ pub struct Session<'a> {
     machine: Transaction,
     lock: SessionLock,
     replies: Vec<u8>,
-    stored: Box<[u8]>,
+    /// Empty until a message is read.
+    stored: Vec<u8>,
     tally: Tally,
 }
 
@@ -115,7 +116,7 @@ impl<'a> Session<'a> {
         limits: Limits,
     ) -> Result<Self, TooManyOctets> {
         let machine = Transaction::new(&Messages(maildrop.as_ref()), offer, limits, false)?;
-        let mut replies = Vec::with_capacity(LISTING_OCTETS);
+        let mut replies = Vec::new();
         machine.welcome(&mut replies);
         Ok(Self {
             _confined: confined,
@@ -124,7 +125,7 @@ impl<'a> Session<'a> {
             machine,
             lock,
             replies,
-            stored: vec![0; READ_OCTETS].into_boxed_slice(),
+            stored: Vec::new(),
             tally: Tally::default(),
         })
     }
@@ -208,6 +209,8 @@ impl<'a> Session<'a> {
     /// Reads the beginning of a message, so that a message that cannot be read is answered `-ERR`.
     fn open(&mut self, message: MessageNumber) -> Result<Option<usize>, Stop> {
         self.maildrop.check()?;
+        self.stored.resize(READ_OCTETS, 0);
+        self.client.prepare_for_mail();
         match self.maildrop.read(index(message), 0, &mut self.stored) {
             Ok(octets) => Ok(Some(octets)),
             Err(_) => {
