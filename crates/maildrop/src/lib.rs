@@ -25,11 +25,11 @@
 //! | an mbox cut into messages | `mbox/scan.rs` |
 //! | a popa3d unique-id computed | `mbox/digest.rs` |
 //! | mail removed | `mbox/update.rs`, `maildir/update.rs` |
+//! | what is known of a maildrop from the last session | `index/mod.rs`, `mbox/saved.rs` |
 //!
-//! Three parts are still to come, and have their place: the journal of a crash-safe UPDATE takes over in
-//! `mbox/update.rs` where the plan is carried out; an index (only ever a cache) fills `mbox::table::Table` and the sizes
-//! of `maildir::Listing` instead of a scan; a map of unique-ids carried over from another server wraps a
-//! `Box<dyn Maildrop>` and answers [`Maildrop::unique_id`] itself.
+//! Two parts are still to come, and have their place: the journal of a crash-safe UPDATE takes over in `mbox/update.rs`
+//! where the plan is carried out; a map of unique-ids carried over from another server wraps a `Box<dyn Maildrop>` and
+//! answers [`Maildrop::unique_id`] itself.
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(test),
@@ -44,6 +44,7 @@
 mod dotlock;
 mod empty;
 mod error;
+mod index;
 pub mod location;
 mod lock;
 mod maildir;
@@ -57,6 +58,7 @@ mod unique_id;
 mod testing;
 
 pub use error::{CheckError, Class, OpenError, Problem, UpdateError};
+pub use index::Index;
 pub use location::{Account, Expanded, Location, LocationError};
 pub use lock::FileLock;
 pub use maildrop::{Limits, MAX_MESSAGES, MAX_OCTETS, Maildrop, UpdateSummary};

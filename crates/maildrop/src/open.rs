@@ -16,7 +16,7 @@ use crate::empty::Empty;
 use crate::location::{Expanded, Kind};
 use crate::lock::{FileLock, Locks};
 use crate::maildir::{self, Folders};
-use crate::{Limits, Maildrop, OpenError, Problem, mbox};
+use crate::{Index, Limits, Maildrop, OpenError, Problem, mbox};
 
 /// Attempts at a look-up that the kernel gave up because something was renamed meanwhile (openat2's `EAGAIN`).
 const MAX_LOOKUPS: u32 = 16;
@@ -35,6 +35,7 @@ pub struct OpenOptions {
 pub struct Opened {
     path: PathBuf,
     files: Files,
+    index: Option<Index>,
 }
 
 #[derive(Debug)]
@@ -86,12 +87,25 @@ pub fn open(location: &Expanded, options: &OpenOptions) -> Result<Opened, OpenEr
         Kind::Maildir => open_maildir(&base, &location.below, options),
     };
     match files {
-        Ok(files) => Ok(Opened { path, files }),
+        Ok(files) => Ok(Opened {
+            path,
+            files,
+            index: None,
+        }),
         Err(problem) => Err(OpenError { path, problem }),
     }
 }
 
 impl Opened {
+    /// Adds the maildrop's index, which saves reading what is known and is brought up to date.
+    #[must_use]
+    pub fn with_index(self, index: Index) -> Self {
+        Opened {
+            index: Some(index),
+            ..self
+        }
+    }
+
     /// The descriptors that [`lock_and_scan`](Opened::lock_and_scan) and the session need.
     pub fn descriptors(&self) -> Vec<Descriptor<'_>> {
         let descriptor = |fd, access| Descriptor { fd, access };
@@ -129,7 +143,7 @@ impl Opened {
                     dotlock,
                     wait: limits.lock_wait,
                 };
-                mbox::Mbox::scan(file, locks, limits).map(|mbox| Box::new(mbox) as _)
+                mbox::Mbox::scan(file, locks, limits, self.index).map(|mbox| Box::new(mbox) as _)
             }
             Files::Maildir(folders) => {
                 maildir::Maildir::scan(folders, limits).map(|maildir| Box::new(maildir) as _)

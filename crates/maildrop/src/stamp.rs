@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use rustix::fs::{Stat, fstat};
+use rustix::fs::{AtFlags, Stat, StatxFlags, fstat, statx};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::lock::pause;
@@ -50,24 +50,46 @@ impl Stamp {
         self.size
     }
 
+    /// Device and inode.
+    pub(crate) fn file(&self) -> [u64; 2] {
+        [self.device, self.inode]
+    }
+
+    /// Times of the last change of content and of anything: seconds and nanoseconds of each.
+    pub(crate) fn times(&self) -> [u64; 4] {
+        let (modified, changed) = (self.modified, self.changed);
+        [
+            modified.0.cast_unsigned(),
+            modified.1,
+            changed.0.cast_unsigned(),
+            changed.1,
+        ]
+    }
+
     /// A file that lost its only name has been replaced: nobody will see what is done to it.
     pub(crate) fn is_linked(&self) -> bool {
         self.links > 0
     }
 
-    /// Waits, while the caller holds the lock, until a later change must give the file another time.
+    /// Waits, while the caller holds the lock, until a later change must give the file another time; `false` if it did
+    /// not come to that.
     ///
     /// A change within the clock tick of this stamp would otherwise go unseen. On kernels with multigrain timestamps
     /// (6.13) this is needless and costs nothing unless the file was changed within the last few milliseconds.
-    pub(crate) fn settle(&self) {
+    pub(crate) fn settle(&self) -> bool {
         let mut waited = Duration::ZERO;
-        while waited < MAX_SETTLING && self.is_of_this_tick() {
+        while self.is_of_this_tick() {
+            if waited >= MAX_SETTLING {
+                return false;
+            }
             pause(SETTLING_STEP);
             waited = waited.saturating_add(SETTLING_STEP);
         }
+        true
     }
 
-    fn is_of_this_tick(&self) -> bool {
+    /// Whether the file may change once more without another time to show it.
+    pub(crate) fn is_of_this_tick(&self) -> bool {
         let now = clock_gettime(ClockId::RealtimeCoarse);
         let (seconds, nanoseconds) = self.changed;
         // A time further ahead is another machine's clock, and waiting would not help.
@@ -77,6 +99,19 @@ impl Stamp {
             0 => seconds >= now.tv_sec,
             _ => (seconds, nanoseconds) >= (now.tv_sec, u64::try_from(now.tv_nsec).unwrap_or(0)),
         }
+    }
+}
+
+/// When a file was made: seconds and nanoseconds, zeros where the file system does not say. It tells a file from an
+/// earlier one of the same inode.
+pub(crate) fn born(file: impl AsFd) -> [u64; 2] {
+    let found = statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::BTIME);
+    match found {
+        Ok(found) if StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::BTIME) => [
+            found.stx_btime.tv_sec.cast_unsigned(),
+            u64::from(found.stx_btime.tv_nsec),
+        ],
+        _ => [0, 0],
     }
 }
 
@@ -92,11 +127,23 @@ mod tests {
         file.write_all(b"a").unwrap();
         for _ in 0..20 {
             let stamp = Stamp::of(&file).unwrap();
-            stamp.settle();
+            assert!(stamp.settle());
             assert_eq!(Stamp::of(&file).unwrap(), stamp);
             std::os::unix::fs::FileExt::write_all_at(&file, b"b", 0).unwrap();
             assert_ne!(Stamp::of(&file).unwrap(), stamp);
         }
+    }
+
+    #[test]
+    fn a_file_is_born_when_it_is_made() {
+        let file = tempfile::tempfile().unwrap();
+        let [seconds, nanoseconds] = born(&file);
+        let made = file.metadata().unwrap().created().unwrap();
+        let made = made.duration_since(std::time::UNIX_EPOCH).unwrap();
+        assert_eq!(
+            (seconds, nanoseconds),
+            (made.as_secs(), u64::from(made.subsec_nanos()))
+        );
     }
 
     #[test]

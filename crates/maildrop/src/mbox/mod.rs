@@ -5,6 +5,8 @@
 
 mod count;
 mod digest;
+mod opening;
+mod saved;
 mod scan;
 mod table;
 mod update;
@@ -14,9 +16,12 @@ use std::io;
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 
+use crate::index::Index;
 use crate::lock::{Held, LockError, Locks};
 use crate::stamp::Stamp;
 use crate::{CheckError, Limits, Maildrop, Problem, UniqueId, UpdateError, UpdateSummary};
+use opening::Reading;
+use saved::Indexed;
 use scan::{BLOCK, ScanError, scan};
 use table::Table;
 
@@ -29,11 +34,19 @@ pub(crate) struct Mbox {
     stamp: Stamp,
     /// Where the last message of the table ends, and mail that came later begins.
     end: u64,
+    /// So many of the first messages are what the index says and have not been scanned in this session.
+    unproven: u32,
+    index: Option<Index>,
 }
 
 impl Mbox {
-    /// Locks and scans `file`.
-    pub(crate) fn scan(file: File, locks: Locks, limits: &Limits) -> Result<Self, Problem> {
+    /// Locks `file` and reads it through, as far as `index` does not know it.
+    pub(crate) fn scan(
+        file: File,
+        locks: Locks,
+        limits: &Limits,
+        index: Option<Index>,
+    ) -> Result<Self, Problem> {
         let held = locks.acquire(file.as_fd()).map_err(|error| match error {
             LockError::Busy => Problem::Busy,
             LockError::Io(error) => Problem::Io("lock it", error),
@@ -48,55 +61,53 @@ impl Mbox {
         if !stamp.is_linked() {
             return Err(Problem::Changed);
         }
-        let allowed = usize::try_from(limits.messages).unwrap_or(usize::MAX);
-        let mut messages = Vec::new();
-        let mut too_many = false;
-        scan(&file, stamp.size(), BLOCK, |message| {
-            held.refresh();
-            too_many = messages.len() >= allowed;
-            match too_many {
-                true => ControlFlow::Break(()),
-                false => {
-                    messages.push(message);
-                    ControlFlow::Continue(())
-                }
-            }
-        })
-        .map_err(|error| match error {
-            ScanError::NotMbox => Problem::NotMbox,
-            ScanError::CutShort => Problem::Changed,
-            ScanError::Io(error) => Problem::Io("read it", error),
-        })?;
-        if too_many {
-            return Err(Problem::TooManyMessages(limits.messages));
-        }
-        stamp.settle();
+        let reading = Reading {
+            file: &file,
+            held: &held,
+            stamp,
+            limits,
+        };
+        let read = reading.read(index.as_ref())?;
+        let settled = stamp.settle();
         drop(held);
+        match &index {
+            Some(index) if settled => read.write(index),
+            Some(index) => index.clear(),
+            None => {}
+        }
         Ok(Mbox {
             file,
             locks,
-            table: Table::new(messages),
+            table: read.table,
             stamp,
             end: stamp.size(),
+            unproven: read.unproven,
+            index,
         })
     }
 
     /// Looks at a file that has changed, or may have: whether its first messages are still those of the table. Returns
     /// its stamp, and where mail that came later begins.
     ///
-    /// Everything is scanned again, because a program that rewrote the mailbox may have left it longer than it was.
-    fn verify(&self, held: &Held<'_>) -> Result<(Stamp, u64), CheckError> {
+    /// Everything is scanned again, because a program that rewrote the mailbox may have left it longer than it was. Of a
+    /// file that has not changed, the messages from `needed` on are, unless they have been scanned in this session.
+    fn verify(&self, held: &Held<'_>, needed: u32) -> Result<(Stamp, u64), CheckError> {
         let stamp = self.look()?;
-        if stamp == self.stamp {
-            return Ok((stamp, self.end));
-        }
+        let mut index = match stamp == self.stamp {
+            true if needed >= self.unproven => return Ok((stamp, self.end)),
+            true => needed,
+            false => 0,
+        };
         if !stamp.is_linked() || stamp.size() < self.end {
             return Err(CheckError::Changed);
         }
-        let mut index = 0_u32;
+        let begin = self.table.get(index).map_or(0, |message| message.from);
+        if begin > 0 && !self.is_border(begin)? {
+            return Err(CheckError::Changed);
+        }
         let mut end = stamp.size();
         let mut same = true;
-        scan(&self.file, stamp.size(), BLOCK, |message| {
+        scan(&self.file, begin..stamp.size(), BLOCK, |message| {
             held.refresh();
             match self.table.get(index) {
                 Some(known) if known.is_same(&message) => {
@@ -116,6 +127,50 @@ impl Mbox {
             return Err(CheckError::Changed);
         }
         Ok((stamp, end))
+    }
+
+    fn is_border(&self, offset: u64) -> Result<bool, CheckError> {
+        scan::is_border(&self.file, offset).map_err(|error| CheckError::Io("read it", error))
+    }
+
+    /// Whether a message that only the index knows is between two borders, as far as that shows.
+    fn is_in_place(&self, index: u32) -> io::Result<bool> {
+        let next = self.table.get(index.saturating_add(1));
+        for message in self.table.get(index).into_iter().chain(next) {
+            if !scan::is_border(&self.file, message.from)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Throws away the index if it may be what has led astray.
+    fn doubt<T>(&self, result: Result<T, CheckError>) -> Result<T, CheckError> {
+        if let (Err(CheckError::Changed), Some(index)) = (&result, &self.index) {
+            index.clear();
+        }
+        result
+    }
+
+    /// Writes the index of what UPDATE has left, where `end` is where the messages of the table ended before.
+    fn index_kept(&self, index: &Index, held: Held<'_>, end: u64, deleted: &dyn Fn(u32) -> bool) {
+        let kept = || self.table.kept(end, deleted);
+        let written = (|| {
+            let stamp = Stamp::of(&self.file)?;
+            let removed: u64 = self.table.removed(end, deleted);
+            let last = kept().last();
+            let end = end.saturating_sub(removed);
+            let indexed = Indexed::new(&self.file, &stamp, last.as_ref(), end)?;
+            let settled = stamp.settle();
+            drop(held);
+            match settled {
+                true => indexed.write(index, kept()),
+                false => Err(io::ErrorKind::Other.into()),
+            }
+        })();
+        if written.is_err() {
+            index.clear();
+        }
     }
 
     fn look(&self) -> Result<Stamp, CheckError> {
@@ -154,9 +209,12 @@ impl Maildrop for Mbox {
             return Err(CheckError::Changed);
         }
         let held = self.lock()?;
-        let (stamp, end) = self.verify(&held)?;
+        let (stamp, end) = self.doubt(self.verify(&held, u32::MAX))?;
         stamp.settle();
         drop(held);
+        if stamp != self.stamp {
+            self.unproven = 0;
+        }
         (self.stamp, self.end) = (stamp, end);
         Ok(())
     }
@@ -171,7 +229,12 @@ impl Maildrop for Mbox {
         if buffer.is_empty() {
             return Ok(0);
         }
-        match scan::read_at(&self.file, buffer, message.start.saturating_add(offset))? {
+        let start = message.start;
+        if offset == 0 && index < self.unproven && !self.is_in_place(index)? {
+            let _ = self.doubt(Err::<(), _>(CheckError::Changed));
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        match scan::read_at(&self.file, buffer, start.saturating_add(offset))? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
             length => Ok(length),
         }
@@ -181,14 +244,22 @@ impl Maildrop for Mbox {
         self: Box<Self>,
         deleted: &dyn Fn(u32) -> bool,
     ) -> Result<UpdateSummary, UpdateError> {
-        if !(0..self.count()).any(deleted) {
+        let Some(first) = (0..self.count()).find(|&index| deleted(index)) else {
             return Ok(UpdateSummary::default());
-        }
+        };
         let held = self.lock()?;
-        let (stamp, end) = self.verify(&held)?;
-        update::remove(&held, &self.file, &self.table, end..stamp.size(), deleted)
+        let (stamp, end) = self.doubt(self.verify(&held, first))?;
+        let removed = update::remove(&held, &self.file, &self.table, end..stamp.size(), deleted);
+        match (&self.index, &removed) {
+            (Some(index), Ok(_)) => self.index_kept(index, held, end, deleted),
+            (Some(index), Err(_)) => index.clear(),
+            (None, _) => {}
+        }
+        removed
     }
 }
 
+#[cfg(test)]
+mod index_tests;
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::os::unix::fs::FileExt;
 
 use memchr::memchr;
@@ -40,20 +40,22 @@ pub(crate) enum ScanError {
     Io(io::Error),
 }
 
-/// Hands each message in the first `size` octets of `file` to `sink`, until that breaks.
+/// Hands each message from the offsets `range` of `file` to `sink`, until that breaks. A message begins at the start of
+/// the range: where it is not the file's, [`is_border`] has said so.
 ///
 /// `block` octets are read at once.
 pub(crate) fn scan(
     file: &File,
-    size: u64,
+    range: Range<u64>,
     block: usize,
     mut sink: impl FnMut(Message) -> ControlFlow<()>,
 ) -> Result<(), ScanError> {
-    if size == 0 {
+    if range.is_empty() {
         return Ok(());
     }
+    let size = range.end;
     let border = Finder::new(BORDER);
-    let mut window = Window::new(file, size, block);
+    let mut window = Window::new(file, range, block);
     while window.octets().len() < FROM.len() && window.advance(0)? {}
     if !window.octets().starts_with(FROM) {
         return Err(ScanError::NotMbox);
@@ -150,7 +152,7 @@ impl Draft {
 /// The part of the file in memory: what was kept of the last block, and the block read behind it.
 struct Window<'a> {
     file: &'a File,
-    /// Octets of the file that are looked at.
+    /// Offset of the end of what is looked at.
     size: u64,
     /// Offset of the window's first octet.
     offset: u64,
@@ -160,11 +162,11 @@ struct Window<'a> {
 }
 
 impl<'a> Window<'a> {
-    fn new(file: &'a File, size: u64, block: usize) -> Self {
+    fn new(file: &'a File, range: Range<u64>, block: usize) -> Self {
         Window {
             file,
-            size,
-            offset: 0,
+            size: range.end,
+            offset: range.start,
             buffer: vec![0; block.saturating_add(BORDER.len())],
             filled: 0,
             block,
@@ -207,6 +209,22 @@ impl<'a> Window<'a> {
         }
         self.filled = self.filled.saturating_add(read);
         Ok(true)
+    }
+}
+
+/// Whether a message begins at `offset`, as one does at 0 and behind an empty line.
+pub(crate) fn is_border(file: &File, offset: u64) -> io::Result<bool> {
+    let mut found = [0; BORDER.len()];
+    let before = offset.min(BORDER_BEFORE as u64);
+    let expected = match before {
+        0 => FROM,
+        _ => BORDER,
+    };
+    let found = found.get_mut(..expected.len()).unwrap_or_default();
+    match file.read_exact_at(found, offset.saturating_sub(before)) {
+        Ok(()) => Ok(found == expected),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

@@ -51,12 +51,60 @@ impl Table {
         Table { messages }
     }
 
+    /// Makes the table of messages whose copies are numbered, but for those from `first_new` on.
+    pub(crate) fn grown(mut messages: Vec<Message>, first_new: usize) -> Self {
+        number_new_copies(&mut messages, first_new);
+        Table { messages }
+    }
+
+    pub(crate) fn messages(&self) -> &[Message] {
+        &self.messages
+    }
+
     pub(crate) fn get(&self, index: u32) -> Option<&Message> {
         self.messages.get(usize::try_from(index).ok()?)
     }
 
     pub(crate) fn count(&self) -> u32 {
         u32::try_from(self.messages.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Octets of the file that go with the messages that `deleted` names, their `From ` lines and the empty lines behind
+    /// them included. `end` is where the last message ends.
+    pub(crate) fn removed(&self, end: u64, deleted: &dyn Fn(u32) -> bool) -> u64 {
+        self.extents(end)
+            .filter(|&(index, ..)| deleted(index))
+            .fold(0, |sum, (_, _, length)| sum.saturating_add(length))
+    }
+
+    /// The other messages, where they are once those are gone.
+    pub(crate) fn kept(
+        &self,
+        end: u64,
+        deleted: &dyn Fn(u32) -> bool,
+    ) -> impl Iterator<Item = Message> {
+        let mut removed = 0_u64;
+        self.extents(end)
+            .filter_map(move |(index, message, length)| {
+                if deleted(index) {
+                    removed = removed.saturating_add(length);
+                    return None;
+                }
+                Some(Message {
+                    from: message.from.saturating_sub(removed),
+                    start: message.start.saturating_sub(removed),
+                    ..*message
+                })
+            })
+    }
+
+    /// The messages with their indexes and their octets in the file.
+    fn extents(&self, end: u64) -> impl Iterator<Item = (u32, &Message, u64)> {
+        let ends = self.messages.iter().skip(1).map(|message| message.from);
+        let ends = ends.chain(std::iter::once(end));
+        self.iter()
+            .zip(ends)
+            .map(|((index, message), end)| (index, message, end.saturating_sub(message.from)))
     }
 
     /// The messages with their indexes.
@@ -82,6 +130,38 @@ fn number_copies(messages: &mut [Message]) {
         before = digest;
         if let Some(message) = messages.get_mut(at as usize) {
             message.copy = copy;
+        }
+    }
+}
+
+/// The same for a few messages behind many whose copies are numbered, in one pass over those.
+fn number_new_copies(messages: &mut [Message], first_new: usize) {
+    let Some((known, new)) = messages.split_at_mut_checked(first_new) else {
+        return;
+    };
+    if new.is_empty() {
+        return;
+    }
+    // The highest number given, by digest.
+    let mut given: Vec<([u8; 8], u32)> = new.iter().map(|message| (message.digest, 0)).collect();
+    given.sort_unstable();
+    given.dedup();
+    let find = |given: &[([u8; 8], u32)], digest: [u8; 8]| {
+        given.binary_search_by_key(&digest, |&(digest, _)| digest)
+    };
+    for message in known {
+        if let Ok(at) = find(&given, message.digest)
+            && let Some((_, copy)) = given.get_mut(at)
+        {
+            *copy = message.copy.max(*copy);
+        }
+    }
+    for message in new {
+        if let Ok(at) = find(&given, message.digest)
+            && let Some((_, copy)) = given.get_mut(at)
+        {
+            *copy = copy.saturating_add(1);
+            message.copy = *copy;
         }
     }
 }
@@ -118,6 +198,19 @@ mod tests {
             format!("{seven}-3"),
         ];
         assert_eq!(ids, expected);
+    }
+
+    #[test]
+    fn a_table_that_grew_is_the_same_as_one_made_at_once() {
+        let messages: Vec<Message> = (0..60_u8).map(|at| message(at % 5 * (at % 3))).collect();
+        let whole = Table::new(messages.clone());
+        for known in 0..=messages.len() {
+            let mut grown = whole.messages().to_vec();
+            for message in &mut grown[known..] {
+                message.copy = 1;
+            }
+            assert_eq!(Table::grown(grown, known).messages(), whole.messages());
+        }
     }
 
     #[test]

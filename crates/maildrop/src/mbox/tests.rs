@@ -8,31 +8,31 @@ use crate::FileLock;
 use crate::testing::{Flock, impatient, wire};
 
 /// A mailbox in a directory of its own.
-struct Mailbox {
-    directory: tempfile::TempDir,
+pub(super) struct Mailbox {
+    pub(super) directory: tempfile::TempDir,
 }
 
 impl Mailbox {
-    fn new(content: &[u8]) -> Self {
+    pub(super) fn new(content: &[u8]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mailbox = Mailbox { directory };
         std::fs::write(mailbox.path(), content).unwrap();
         mailbox
     }
 
-    fn path(&self) -> std::path::PathBuf {
+    pub(super) fn path(&self) -> std::path::PathBuf {
         self.directory.path().join("box")
     }
 
-    fn content(&self) -> Vec<u8> {
+    pub(super) fn content(&self) -> Vec<u8> {
         std::fs::read(self.path()).unwrap()
     }
 
-    fn append(&self, text: &[u8]) {
+    pub(super) fn append(&self, text: &[u8]) {
         append(&self.path(), text);
     }
 
-    fn handle(&self) -> File {
+    pub(super) fn handle(&self) -> File {
         File::options()
             .read(true)
             .write(true)
@@ -46,11 +46,34 @@ impl Mailbox {
             dotlock: None,
             wait: limits.lock_wait,
         };
-        Mbox::scan(self.handle(), locks, limits)
+        Mbox::scan(self.handle(), locks, limits, self.index())
     }
 
-    fn open(&self) -> Box<Mbox> {
-        Box::new(self.scan_with(Box::new(Flock), &impatient()).unwrap())
+    /// The index, if [`Mailbox::indexed`] has made one.
+    fn index(&self) -> Option<Index> {
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .open(self.index_path());
+        file.ok().map(Index::new)
+    }
+
+    pub(super) fn index_path(&self) -> std::path::PathBuf {
+        self.directory.path().join("index")
+    }
+
+    /// With an index, which is empty at first.
+    pub(super) fn indexed(self) -> Self {
+        File::create(self.index_path()).unwrap();
+        self
+    }
+
+    pub(super) fn open(&self) -> Box<Mbox> {
+        self.try_open().unwrap()
+    }
+
+    pub(super) fn try_open(&self) -> Result<Box<Mbox>, Problem> {
+        self.scan_with(Box::new(Flock), &impatient()).map(Box::new)
     }
 }
 
@@ -59,12 +82,12 @@ fn append(path: &Path, text: &[u8]) {
     file.write_all(text).unwrap();
 }
 
-fn message(number: usize) -> Vec<u8> {
+pub(super) fn message(number: usize) -> Vec<u8> {
     let body = "x".repeat(number * 7 % 40);
     format!("From {number}\nDate: {number}\n\n{body}\n\n").into_bytes()
 }
 
-fn mbox(numbers: impl IntoIterator<Item = usize>) -> Vec<u8> {
+pub(super) fn mbox(numbers: impl IntoIterator<Item = usize>) -> Vec<u8> {
     numbers.into_iter().flat_map(message).collect()
 }
 
@@ -383,6 +406,8 @@ fn offsets_beyond_four_gib_work() {
         table,
         stamp,
         end: stamp.size(),
+        unproven: 0,
+        index: None,
     });
     let mut read = [0; 8];
     assert_eq!(open.read(1, 0, &mut read).unwrap(), 8);

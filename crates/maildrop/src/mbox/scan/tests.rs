@@ -85,7 +85,7 @@ impl Scratch {
         self.0.set_len(0).unwrap();
         self.0.write_all_at(mbox, 0).unwrap();
         let mut messages = Vec::new();
-        let result = scan(&self.0, mbox.len() as u64, block, |message| {
+        let result = scan(&self.0, 0..mbox.len() as u64, block, |message| {
             messages.push(message);
             ControlFlow::Continue(())
         });

@@ -1,0 +1,318 @@
+//! That an index changes no reply, and what it saves.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::FileExt;
+
+use proptest::prelude::*;
+
+use super::tests::{Mailbox, mbox, message};
+use super::*;
+
+/// All that a client can learn from a maildrop.
+type Replies = Vec<(u64, String, Vec<u8>)>;
+
+fn replies(mbox: &mut Mbox) -> io::Result<Replies> {
+    (0..mbox.count())
+        .map(|index| {
+            let mut content = vec![0; 8192];
+            let length = mbox.read(index, 0, &mut content)?;
+            content.truncate(length);
+            let id = mbox.unique_id(index).unwrap().to_string();
+            Ok((mbox.octets(index).unwrap(), id, content))
+        })
+        .collect()
+}
+
+/// Opens the mailbox with its index, and checks that all is as without it.
+fn open(mailbox: &Mailbox) -> Box<Mbox> {
+    let mut with = mailbox.open();
+    let aside = mailbox.index_path().with_extension("aside");
+    fs::rename(mailbox.index_path(), &aside).unwrap();
+    let mut without = mailbox.open();
+    assert!(without.index.is_none() && with.index.is_some());
+    fs::rename(aside, mailbox.index_path()).unwrap();
+    assert_eq!(replies(&mut with).unwrap(), replies(&mut without).unwrap());
+    with
+}
+
+#[test]
+fn what_the_index_knows_is_not_scanned_again() {
+    let mailbox = Mailbox::new(&mbox(0..5)).indexed();
+    assert_eq!(open(&mailbox).unproven, 0);
+    assert_eq!(open(&mailbox).unproven, 5);
+    mailbox.append(&mbox(5..7));
+    assert_eq!(open(&mailbox).unproven, 4);
+    assert_eq!(open(&mailbox).unproven, 7);
+}
+
+#[test]
+fn messages_of_nothing_are_indexed_too() {
+    let mailbox = Mailbox::new(b"From a\n\nFrom b\n\n\nFrom c\n").indexed();
+    assert_eq!((open(&mailbox).unproven, open(&mailbox).unproven), (0, 3));
+    let mailbox = Mailbox::new(b"").indexed();
+    assert_eq!((open(&mailbox).unproven, open(&mailbox).count()), (0, 0));
+    mailbox.append(&message(1));
+    assert_eq!((open(&mailbox).unproven, open(&mailbox).unproven), (0, 1));
+}
+
+#[test]
+fn after_update_the_index_knows_what_is_left() {
+    for deleted in 1_u32..1 << 4 {
+        let mailbox = Mailbox::new(&mbox(0..4)).indexed();
+        let mut session = open(&mailbox);
+        mailbox.append(&message(9));
+        session.check().unwrap();
+        session
+            .update(&|index| deleted & (1 << index) != 0)
+            .unwrap();
+        // The last one known is scanned again to prove the others, as mail came meanwhile.
+        let kept = 4 - deleted.count_ones();
+        assert_eq!(open(&mailbox).unproven, kept.saturating_sub(1));
+        assert_eq!(open(&mailbox).unproven, kept + 1);
+    }
+}
+
+#[test]
+fn after_update_with_no_new_mail_nothing_is_scanned() {
+    for deleted in 1_u32..1 << 4 {
+        let mailbox = Mailbox::new(&mbox(0..4)).indexed();
+        open(&mailbox)
+            .update(&|index| deleted & (1 << index) != 0)
+            .unwrap();
+        assert_eq!(open(&mailbox).unproven, 4 - deleted.count_ones());
+    }
+}
+
+#[test]
+fn any_damage_to_the_index_costs_no_more_than_a_scan() {
+    let mailbox = Mailbox::new(&mbox(0..3)).indexed();
+    open(&mailbox);
+    let whole = fs::read(mailbox.index_path()).unwrap();
+    for at in 0..whole.len() {
+        for change in [1, 0x80, 0xff] {
+            let mut damaged = whole.clone();
+            damaged[at] ^= change;
+            fs::write(mailbox.index_path(), damaged).unwrap();
+            assert_eq!(open(&mailbox).unproven, 0);
+            assert_eq!(fs::read(mailbox.index_path()).unwrap(), whole);
+        }
+        fs::write(mailbox.index_path(), &whole[..at]).unwrap();
+        assert_eq!(open(&mailbox).unproven, 0);
+    }
+    fs::write(mailbox.index_path(), [&*whole, b"more"].concat()).unwrap();
+    assert_eq!(open(&mailbox).unproven, 3);
+}
+
+#[test]
+fn the_index_of_another_mailbox_is_not_believed() {
+    let (one, other) = (Mailbox::new(&mbox(0..3)), Mailbox::new(&mbox(3..6)));
+    let (one, other) = (one.indexed(), other.indexed());
+    open(&one);
+    fs::copy(one.index_path(), other.index_path()).unwrap();
+    assert_eq!(open(&other).unproven, 0);
+}
+
+#[test]
+fn a_change_that_leaves_the_size_as_it_was_is_seen() {
+    let mailbox = Mailbox::new(&mbox(0..3)).indexed();
+    open(&mailbox);
+    let modified = mailbox.handle().metadata().unwrap().modified().unwrap();
+    mailbox.handle().write_all_at(b"X-te:", 7).unwrap();
+    // As programs do that keep the time of the last delivery.
+    mailbox.handle().set_modified(modified).unwrap();
+    assert_eq!(open(&mailbox).unproven, 0);
+}
+
+/// Makes the index believe in the file as it is now, whatever has been done to it.
+fn deceive(mailbox: &Mailbox, messages: &[table::Message]) {
+    let index = Index::new(
+        File::options()
+            .read(true)
+            .write(true)
+            .open(mailbox.index_path())
+            .unwrap(),
+    );
+    let file = mailbox.handle();
+    let stamp = Stamp::of(&file).unwrap();
+    let end = stamp.size();
+    let indexed = Indexed::new(&file, &stamp, messages.last(), end).unwrap();
+    indexed.write(&index, messages.iter().copied()).unwrap();
+}
+
+#[test]
+fn nothing_is_read_or_removed_on_the_word_of_a_wrong_index() {
+    // Messages 1 and 2 have changed places; they differ in length.
+    let mailbox = Mailbox::new(&mbox([0, 1, 2, 3])).indexed();
+    let table = mailbox.open().table.messages().to_vec();
+    let wrong = mbox([0, 2, 1, 3]);
+    fs::write(mailbox.path(), &wrong).unwrap();
+    for deleted in 0..4 {
+        deceive(&mailbox, &table);
+        let session = mailbox.open();
+        assert_eq!(session.unproven, 4);
+        let result = session.update(&|index| index == deleted);
+        match deleted {
+            // Nothing from there on has changed.
+            3 => assert_eq!(result.unwrap().removed, 1),
+            _ => assert!(matches!(result, Err(UpdateError::Changed)), "{deleted}"),
+        }
+        let expected = if deleted == 3 {
+            mbox([0, 2, 1])
+        } else {
+            wrong.clone()
+        };
+        assert_eq!(mailbox.content(), expected);
+        fs::write(mailbox.path(), &wrong).unwrap();
+    }
+    deceive(&mailbox, &table);
+    let mut session = mailbox.open();
+    assert!(session.read(0, 0, &mut [0; 8]).is_ok());
+    let error = session.read(1, 0, &mut [0; 8]).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    // Nobody is led astray again.
+    assert_eq!(open(&mailbox).unproven, 0);
+}
+
+#[test]
+fn an_index_that_makes_no_sense_is_thrown_away_whatever_its_sum() {
+    let mailbox = Mailbox::new(&mbox(0..3)).indexed();
+    let table = mailbox.open().table.messages().to_vec();
+    let changes: [fn(&mut [table::Message]); 9] = [
+        |table| table.swap(0, 1),
+        |table| table[0].from = 1,
+        |table| table[1].from = 0,
+        |table| table[1].start = table[1].from,
+        |table| table[1].start = u64::MAX,
+        |table| table[1].stored = u64::MAX,
+        |table| table[1].stored += 1000,
+        |table| table[2].stored += 2,
+        |table| table[1].copy = 0,
+    ];
+    for change in changes {
+        let mut table = table.clone();
+        change(&mut table);
+        deceive(&mailbox, &table);
+        assert_eq!(open(&mailbox).unproven, 0);
+    }
+    deceive(&mailbox, &table);
+    assert_eq!(open(&mailbox).unproven, 3);
+}
+
+/// What may happen to a mailbox and its index between two looks at it.
+#[derive(Clone, Debug)]
+enum Event {
+    /// Mail comes.
+    Delivered(usize),
+    /// Mail comes without the empty line at its end.
+    Unseparated(usize),
+    /// A session removes these.
+    Removed(BTreeSet<u32>),
+    /// A mail reader writes the file anew, in place, without these messages and with a line added to the first.
+    Rewritten(BTreeSet<usize>, bool),
+    /// Another file takes its place.
+    Replaced(usize),
+    /// An octet is changed in place; that shows by the times of the file, until mail comes.
+    Touched(u64, u8),
+    /// The index is cut, or an octet of it is changed.
+    IndexCut(u64),
+    IndexDamaged(u64, u8),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let some = || proptest::collection::btree_set(0..6_usize, 0..4);
+    prop_oneof![
+        4 => (0..40_usize).prop_map(Event::Delivered),
+        1 => (0..40_usize).prop_map(Event::Unseparated),
+        4 => proptest::collection::btree_set(0..8_u32, 1..4).prop_map(Event::Removed),
+        2 => (some(), any::<bool>()).prop_map(|(gone, line)| Event::Rewritten(gone, line)),
+        1 => (0..40_usize).prop_map(Event::Replaced),
+        1 => (0..400_u64, any::<u8>()).prop_map(|(at, octet)| Event::Touched(at, octet)),
+        1 => (0..500_u64).prop_map(Event::IndexCut),
+        1 => (0..500_u64, 1..255_u8).prop_map(|(at, change)| Event::IndexDamaged(at, change)),
+    ]
+}
+
+fn happen(mailbox: &Mailbox, event: &Event, number: &mut usize) {
+    let mut fresh = |kind: usize| {
+        *number += 1;
+        message(*number * 40 + kind)
+    };
+    match event {
+        Event::Delivered(kind) => mailbox.append(&fresh(*kind)),
+        Event::Unseparated(kind) => {
+            let message = fresh(*kind);
+            mailbox.append(message.strip_suffix(b"\n").unwrap());
+        }
+        Event::Removed(indexes) => {
+            if let Ok(session) = mailbox.try_open() {
+                session.update(&|index| indexes.contains(&index)).unwrap();
+            }
+        }
+        Event::Rewritten(gone, line) => {
+            let content = mailbox.content();
+            let text = String::from_utf8_lossy(&content);
+            let kept: Vec<&str> = text
+                .split_inclusive("\n\n\n")
+                .enumerate()
+                .filter(|(number, _)| !gone.contains(number))
+                .map(|(_, message)| message)
+                .collect();
+            let text = match line {
+                true => kept.concat().replacen('\n', "\nStatus: O\n", 1),
+                false => kept.concat(),
+            };
+            fs::write(mailbox.path(), text).unwrap();
+        }
+        Event::Replaced(kind) => {
+            let other = mailbox.path().with_extension("new");
+            let mut content = fresh(*kind);
+            content.extend(fresh(*kind));
+            fs::write(&other, content).unwrap();
+            fs::rename(other, mailbox.path()).unwrap();
+        }
+        Event::Touched(at, octet) => {
+            let length = mailbox.content().len() as u64;
+            if length > 0 {
+                mailbox
+                    .handle()
+                    .write_all_at(&[*octet], at % length)
+                    .unwrap();
+            }
+        }
+        Event::IndexCut(length) => {
+            let index = File::options().write(true).open(mailbox.index_path());
+            let index = index.unwrap();
+            let length = (*length).min(index.metadata().unwrap().len());
+            index.set_len(length).unwrap();
+        }
+        Event::IndexDamaged(at, change) => {
+            let mut index = fs::read(mailbox.index_path()).unwrap();
+            if let Some(octet) = index.get_mut(*at as usize) {
+                *octet ^= change;
+            }
+            fs::write(mailbox.index_path(), index).unwrap();
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+    #[test]
+    fn whatever_happens_all_replies_are_as_without_an_index(
+        events in proptest::collection::vec((event(), any::<bool>()), 1..12),
+    ) {
+        let mailbox = Mailbox::new(&mbox(0..3)).indexed();
+        let mut number = 0;
+        for (event, looked_at) in events {
+            let in_place = matches!(event, Event::Touched(..));
+            if in_place && mailbox.try_open().is_ok() {
+                open(&mailbox);
+            }
+            happen(&mailbox, &event, &mut number);
+            if (looked_at || in_place) && mailbox.try_open().is_ok() {
+                open(&mailbox);
+            }
+        }
+    }
+}
