@@ -12,10 +12,14 @@
 //! | session spawner | auth | [`auth::NewSession`] |
 //! | session | auth | [`auth::Attempt`], answered by [`auth::Verdict`] |
 //! | auth | spawner | [`spawner::StartMaildrop`] |
+//! | session spawner | keyholder | [`keyholder::NewSigner`] |
+//! | session | keyholder | [`keyholder::SignatureRequest`], answered by [`keyholder::Signature`] |
+//! | keyholder | master | [`keyholder::FromKeyholder`] |
 #![forbid(unsafe_code)]
 
 pub mod account;
 pub mod auth;
+pub mod keyholder;
 pub mod listener;
 pub mod log;
 pub mod role;

@@ -21,11 +21,14 @@ pub enum Role {
     Auth,
     /// Forks one maildrop process per login.
     Spawner,
+    /// Holds the TLS keys and signs handshakes; there only where TLS is configured.
+    Keyholder,
 }
 
 impl Role {
     /// Every role, in the order in which they are started: what is spoken to comes before what speaks to it.
-    pub const ALL: [Role; 4] = [
+    pub const ALL: [Role; 5] = [
+        Role::Keyholder,
         Role::Spawner,
         Role::Auth,
         Role::SessionSpawner,
@@ -39,6 +42,7 @@ impl Role {
             Role::SessionSpawner => "session-spawner",
             Role::Auth => "auth",
             Role::Spawner => "spawner",
+            Role::Keyholder => "keyholder",
         }
     }
 
@@ -56,6 +60,7 @@ impl Role {
             Role::SessionSpawner => c"popa3d: session spawner",
             Role::Auth => c"popa3d: auth",
             Role::Spawner => c"popa3d: spawner",
+            Role::Keyholder => c"popa3d: keyholder",
         }
     }
 }

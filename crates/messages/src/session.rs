@@ -5,8 +5,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use confine::channel::Message;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::keyholder::Certificate;
 use crate::role::MAX_CONFIGURATION_OCTETS;
 
 /// Names one connection in every log line about it.
@@ -33,6 +35,44 @@ pub struct Advertised {
     pub implementation: Option<String>,
 }
 
+/// From where a password may come in the clear (RFC 8314 section 4.1).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CleartextPolicy {
+    /// In general.
+    pub rule: Cleartext,
+    /// Networks from which it may come besides.
+    pub networks: Vec<IpNet>,
+}
+
+/// The rule of a [`CleartextPolicy`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Cleartext {
+    /// From everywhere.
+    Always,
+    /// From this host.
+    Loopback,
+    /// From nowhere.
+    Never,
+}
+
+impl CleartextPolicy {
+    /// Whether a client with this address may log in without TLS; one without an address is on this host.
+    pub fn allows(&self, peer: Option<SocketAddr>) -> bool {
+        let address = peer.map(|peer| peer.ip().to_canonical());
+        let by_rule = match self.rule {
+            Cleartext::Always => true,
+            Cleartext::Loopback => address.is_none_or(|address| address.is_loopback()),
+            Cleartext::Never => false,
+        };
+        by_rule
+            || address.is_some_and(|address| {
+                self.networks
+                    .iter()
+                    .any(|network| network.contains(&address))
+            })
+    }
+}
+
 /// The sessions' part of the configuration; all of it may change at SIGHUP.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionConfig {
@@ -48,6 +88,10 @@ pub struct SessionConfig {
     pub user_octets: u16,
     /// APOP is offered to connections that have a timestamp.
     pub apop: bool,
+    /// Who may log in without TLS.
+    pub cleartext: CleartextPolicy,
+    /// TLS is configured: certificates will come, and a keyholder.
+    pub tls: bool,
     /// AUTH_FAILED_MESSAGE: the words after `-ERR [AUTH] `.
     pub failed_message: String,
     /// What CAPA says.
@@ -61,6 +105,14 @@ pub enum ToSessionSpawner {
     Listener,
     /// The channel to a (re)started auth comes along.
     Auth,
+    /// The channel to a (re)started keyholder comes along.
+    Keyholder,
+    /// One certificate of a new set.
+    Certificate(Certificate),
+    /// A file of client certificates' authorities in PEM comes along, open for reading: part of the new set.
+    ClientAuthorities,
+    /// The new set is complete: it takes the place of the old one for the sessions that follow.
+    UseCertificates,
     /// The configuration was read anew.
     Reload(SessionConfig),
     /// The only connection of a server started by inetd: the spawner becomes its session instead of forking one.
@@ -73,8 +125,13 @@ impl Message for ToSessionSpawner {
 
     fn descriptors(&self) -> usize {
         match self {
-            ToSessionSpawner::Listener | ToSessionSpawner::Auth => 1,
-            ToSessionSpawner::Reload(_) => 0,
+            ToSessionSpawner::Listener
+            | ToSessionSpawner::Auth
+            | ToSessionSpawner::Keyholder
+            | ToSessionSpawner::ClientAuthorities => 1,
+            ToSessionSpawner::Certificate(_)
+            | ToSessionSpawner::UseCertificates
+            | ToSessionSpawner::Reload(_) => 0,
             ToSessionSpawner::Only(connection) => connection.descriptors(),
         }
     }
@@ -110,5 +167,48 @@ impl Message for Connection {
 
     fn descriptors(&self) -> usize {
         if self.separate_output { 3 } else { 2 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allows(rule: Cleartext, peer: &str) -> bool {
+        let policy = CleartextPolicy {
+            rule,
+            networks: vec!["10.0.0.0/8".parse().unwrap()],
+        };
+        policy.allows(Some(peer.parse().unwrap()))
+    }
+
+    #[test]
+    fn cleartext_follows_the_rule_and_the_networks() {
+        for (peer, on_loopback) in [
+            ("127.0.0.1:1", true),
+            ("127.8.8.8:1", true),
+            ("[::1]:1", true),
+            ("[::ffff:127.0.0.1]:1", true),
+            ("192.0.2.1:1", false),
+            ("[2001:db8::1]:1", false),
+        ] {
+            assert!(allows(Cleartext::Always, peer), "{peer}");
+            assert_eq!(allows(Cleartext::Loopback, peer), on_loopback, "{peer}");
+            assert!(!allows(Cleartext::Never, peer), "{peer}");
+        }
+        for rule in [Cleartext::Always, Cleartext::Loopback, Cleartext::Never] {
+            assert!(allows(rule, "10.1.2.3:1"));
+            assert!(allows(rule, "[::ffff:10.1.2.3]:1"));
+        }
+    }
+
+    #[test]
+    fn a_client_without_an_address_is_on_this_host() {
+        let policy = |rule| CleartextPolicy {
+            rule,
+            networks: Vec::new(),
+        };
+        assert!(policy(Cleartext::Loopback).allows(None));
+        assert!(!policy(Cleartext::Never).allows(None));
     }
 }

@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         Role::Listener => role_listener::run(control),
         Role::SessionSpawner => role_session::run(control),
         Role::Auth => role_auth::run(control),
+        Role::Keyholder => role_keyholder::run(control),
         Role::Spawner => role_maildrop::run(control),
     }
 }

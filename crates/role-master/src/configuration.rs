@@ -14,11 +14,13 @@ use std::path::{Path, PathBuf};
 
 use messages::account::Account;
 use messages::auth::{AddressDomains, AuthConfig, Backend};
+use messages::keyholder::{KeyholderConfig, MAX_CERTIFICATES};
 use messages::listener::ListenerConfig;
-use messages::session::{Advertised, SessionConfig};
+use messages::role::Role;
+use messages::session::{Advertised, Cleartext, CleartextPolicy, SessionConfig};
 use messages::spawner::{MailboxLock, SpawnerConfig};
 
-pub use file::{Facility, File, LogFormat, LogTarget};
+pub use file::{CertificateFiles, Facility, File, LogFormat, LogTarget};
 
 /// Where the configuration is looked for when `-c` names no other file.
 pub const DEFAULT_PATH: &str = "/etc/popa3d/popa3d.toml";
@@ -140,6 +142,7 @@ impl Configuration {
                 "must be at least 1",
             ));
         }
+        self.check_tls()?;
         for (key, text) in [
             ("auth.failed_message", &self.file.auth.failed_message),
             ("log.ident", &self.file.log.ident),
@@ -165,9 +168,77 @@ impl Configuration {
         Ok(())
     }
 
-    /// Addresses to listen on in plaintext (with STLS once TLS is configured).
-    pub fn listen(&self) -> &[SocketAddr] {
-        &self.file.listen
+    fn check_tls(&self) -> Result<(), ConfigurationError> {
+        let Some(tls) = &self.file.tls else {
+            return if self.file.listen_tls.is_empty() {
+                Ok(())
+            } else {
+                Err(ConfigurationError::in_key(
+                    "listen_tls",
+                    "needs [tls] with certificate and key",
+                ))
+            };
+        };
+        if tls.certificate.is_some() != tls.key.is_some() {
+            return Err(ConfigurationError::in_key(
+                "tls",
+                "certificate and key belong together",
+            ));
+        }
+        let number = self.certificates().len();
+        if !(1..=MAX_CERTIFICATES).contains(&number) {
+            return Err(ConfigurationError::in_key(
+                "tls",
+                format_args!("1 to {MAX_CERTIFICATES} certificates are needed"),
+            ));
+        }
+        if tls.handshakes_per_second == 0 {
+            return Err(ConfigurationError::in_key(
+                "tls.handshakes_per_second",
+                "must be at least 1",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Addresses to listen on, and whether TLS begins there at once. On the others there is STLS, if there is TLS at all.
+    pub fn listen(&self) -> impl Iterator<Item = (SocketAddr, bool)> {
+        let plaintext = self.file.listen.iter().map(|&address| (address, false));
+        plaintext.chain(self.file.listen_tls.iter().map(|&address| (address, true)))
+    }
+
+    /// Whether TLS is offered.
+    pub fn has_tls(&self) -> bool {
+        self.file.tls.is_some()
+    }
+
+    /// The certificates' files, the first for clients that name no other.
+    pub fn certificates(&self) -> Vec<CertificateFiles> {
+        let Some(tls) = &self.file.tls else {
+            return Vec::new();
+        };
+        let first = tls.certificate.as_ref().zip(tls.key.as_ref());
+        let first = first.map(|(certificate, key)| CertificateFiles {
+            certificate: certificate.clone(),
+            key: key.clone(),
+        });
+        first
+            .into_iter()
+            .chain(tls.certificates.iter().cloned())
+            .collect()
+    }
+
+    /// The file of client certificates' authorities.
+    pub fn client_authorities(&self) -> Option<&Path> {
+        self.file.tls.as_ref()?.client_ca.as_deref()
+    }
+
+    /// The roles that are needed, in the order in which they are started.
+    pub fn roles(&self) -> impl Iterator<Item = Role> + use<> {
+        let has_tls = self.has_tls();
+        Role::ALL
+            .into_iter()
+            .filter(move |&role| has_tls || role != Role::Keyholder)
     }
 
     /// Connections that may wait for the listener.
@@ -175,12 +246,13 @@ impl Configuration {
         self.file.limits.backlog
     }
 
-    /// The users that the network roles, auth and the spawner become.
+    /// The users that roles become.
     pub fn users(&self) -> RoleUsers<'_> {
         RoleUsers {
             network: &self.file.user,
             auth: &self.file.auth_user,
             spawner: &self.file.spawner_user,
+            key: self.has_tls().then_some(&*self.file.key_user),
         }
     }
 
@@ -245,8 +317,32 @@ impl Configuration {
             errors: limits.errors,
             user_octets: limits.user_octets,
             apop: self.file.auth.apop_secrets.is_some(),
+            cleartext: CleartextPolicy {
+                rule: self.cleartext(),
+                networks: self.file.auth.cleartext_networks.clone(),
+            },
+            tls: self.has_tls(),
             failed_message: self.file.auth.failed_message.clone(),
             advertised: self.advertised(),
+        }
+    }
+
+    /// Without TLS everybody goes on as with popa3d 1.0.3; with it, passwords stay off the network (RFC 8314 section 4.1).
+    fn cleartext(&self) -> Cleartext {
+        match self.file.auth.cleartext {
+            Some(file::Cleartext::Always) => Cleartext::Always,
+            Some(file::Cleartext::Loopback) => Cleartext::Loopback,
+            Some(file::Cleartext::Never) => Cleartext::Never,
+            None if self.has_tls() => Cleartext::Loopback,
+            None => Cleartext::Always,
+        }
+    }
+
+    /// The keyholder's part.
+    pub fn keyholder(&self) -> KeyholderConfig {
+        let tls = self.file.tls.clone().unwrap_or_default();
+        KeyholderConfig {
+            signatures_per_second: tls.handshakes_per_second,
         }
     }
 
@@ -306,14 +402,21 @@ impl Configuration {
     pub fn needs_restart(&self, newer: &Self) -> Vec<&'static str> {
         let (old, new) = (&self.file, &newer.file);
         let mut keys = Vec::new();
-        if old.listen != new.listen || old.limits.backlog != new.limits.backlog {
-            keys.push("listen, limits.backlog");
+        if old.listen != new.listen
+            || old.listen_tls != new.listen_tls
+            || old.limits.backlog != new.limits.backlog
+        {
+            keys.push("listen, listen_tls, limits.backlog");
+        }
+        if old.tls.is_some() != new.tls.is_some() {
+            keys.push("[tls]");
         }
         if old.user != new.user
             || old.auth_user != new.auth_user
             || old.spawner_user != new.spawner_user
+            || old.key_user != new.key_user
         {
-            keys.push("user, auth_user, spawner_user");
+            keys.push("user, auth_user, spawner_user, key_user");
         }
         if old.chroot != new.chroot
             || old.sandbox != new.sandbox
@@ -361,6 +464,8 @@ pub struct RoleUsers<'a> {
     pub auth: &'a str,
     /// Spawner.
     pub spawner: &'a str,
+    /// Keyholder, if there is one.
+    pub key: Option<&'a str>,
 }
 
 fn read_text(path: &Path) -> Result<String, ConfigurationError> {
@@ -408,7 +513,9 @@ mod tests {
             configuration.spawner().idle_timeout,
             Duration::from_secs(600)
         );
-        assert_eq!(configuration.listen().len(), 2);
+        assert_eq!(configuration.listen().count(), 2);
+        assert!(!configuration.has_tls());
+        assert_eq!(configuration.session().cleartext.rule, Cleartext::Always);
     }
 
     #[test]
@@ -489,5 +596,45 @@ mod tests {
             Some("host.example")
         );
         assert!(configuration.session().apop);
+    }
+
+    #[test]
+    fn with_tls_passwords_come_in_the_clear_from_this_host_only_unless_it_says_more() {
+        let tls = "[tls]\ncertificate = \"/c\"\nkey = \"/k\"\n";
+        let rule = |text: &str| {
+            let configuration = parse(&format!("{text}{tls}")).unwrap();
+            configuration.session().cleartext.rule
+        };
+        assert_eq!(rule(""), Cleartext::Loopback);
+        assert_eq!(rule("auth.cleartext = \"always\"\n"), Cleartext::Always);
+        assert_eq!(rule("auth.cleartext = \"never\"\n"), Cleartext::Never);
+    }
+
+    #[test]
+    fn certificates_stand_alone_or_in_a_list_or_both() {
+        let certificates = |text: &str| parse(text).map(|parsed| parsed.certificates().len());
+        let one = "certificate = \"/c\"\nkey = \"/k\"\n";
+        let more = format!("[[tls.certificates]]\n{one}");
+        for (text, number) in [
+            (format!("[tls]\n{one}"), Some(1)),
+            (more.clone(), Some(1)),
+            (format!("[tls]\n{one}{more}{more}"), Some(3)),
+            ("[tls]\n".to_owned(), None),
+            ("[tls]\ncertificate = \"/c\"\n".to_owned(), None),
+            ("listen_tls = [\"0.0.0.0:995\"]".to_owned(), None),
+            (more.repeat(65), None),
+        ] {
+            assert_eq!(certificates(&text).ok(), number, "{text}");
+        }
+    }
+
+    #[test]
+    fn there_is_a_keyholder_only_with_tls() {
+        let has_keyholder = |text: &str| {
+            let configuration = parse(text).unwrap();
+            configuration.roles().any(|role| role == Role::Keyholder)
+        };
+        assert!(!has_keyholder(""));
+        assert!(has_keyholder("[tls]\ncertificate = \"/c\"\nkey = \"/k\"\n"));
     }
 }

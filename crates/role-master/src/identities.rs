@@ -14,6 +14,8 @@ pub struct Identities {
     network: Option<Identity>,
     auth: Option<Identity>,
     spawner: Option<Identity>,
+    /// Where there is a keyholder.
+    key: Option<Identity>,
 }
 
 /// Why a role's user will not do.
@@ -37,22 +39,33 @@ impl Identities {
                 network: None,
                 auth: None,
                 spawner: None,
+                key: None,
             });
         }
         let names = configuration.users();
         let network = identity(names.network, "user", false)?;
         let auth = identity(names.auth, "auth_user", true)?;
         let spawner = identity(names.spawner, "spawner_user", false)?;
+        let key = names
+            .key
+            .map(|name| identity(name, "key_user", false))
+            .transpose()?;
         // Processes of one uid could signal each other, and own each other's files.
-        if network.uid == auth.uid || network.uid == spawner.uid || auth.uid == spawner.uid {
+        let mut uids = vec![network.uid, auth.uid, spawner.uid];
+        uids.extend(key.as_ref().map(|key| key.uid));
+        let roles = uids.len();
+        uids.sort_unstable();
+        uids.dedup();
+        if uids.len() < roles {
             return Err(IdentityError(
-                "user, auth_user and spawner_user must have three different uids".into(),
+                "user, auth_user, spawner_user and key_user must all have different uids".into(),
             ));
         }
         Ok(Self {
             network: Some(network),
             auth: Some(auth),
             spawner: Some(spawner),
+            key,
         })
     }
 
@@ -62,6 +75,7 @@ impl Identities {
             Role::Listener | Role::SessionSpawner => self.network.as_ref(),
             Role::Auth => self.auth.as_ref(),
             Role::Spawner => self.spawner.as_ref(),
+            Role::Keyholder => self.key.as_ref(),
         }
     }
 }

@@ -8,21 +8,24 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
+use confine::channel::ChannelError;
 use confine::{process, socket};
+use messages::keyholder::{Certificate, CertificateNumber};
 use messages::log::Record;
 use messages::role::{Report, Role};
 use messages::session::{Connection, SessionId, ToSessionSpawner, apop_timestamp};
 use rustix::fs::{FileType, fstat};
 
+use crate::certificates::Certificates;
 use crate::configuration::Configuration;
 use crate::identities::Identities;
 use crate::log::{Log, Surroundings};
-use crate::roles::Roles;
+use crate::roles::{Roles, Said};
 use crate::supervise::{drain, receive_logs, wait_readable};
 use crate::{directories, read_configuration, runner, text};
 
-/// The roles, in the order in which they are started.
-const ROLES: [Role; 3] = [Role::Spawner, Role::Auth, Role::SessionSpawner];
+/// The keyholder reads its files within this time, or there is no session.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What the roles may still have to log once the connection has ended.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -91,10 +94,14 @@ fn serve(
     let identities = Identities::look_up(configuration).map_err(text)?;
     directories::prepare(configuration, &identities).map_err(text)?;
     let mut roles = Roles::new(executable, identities, false);
-    for role in ROLES {
+    let mut certificates = Certificates::default();
+    for role in configuration.roles().filter(|&role| role != Role::Listener) {
         roles
-            .start(role, configuration, &[])
+            .start(role, configuration, &[], &mut certificates)
             .map_err(|error| format!("{}: {error}", role.name()))?;
+        if role == Role::Keyholder {
+            await_certificates(&mut certificates, &mut roles, log)?;
+        }
     }
     let (end, lease) = io::pipe().map_err(text)?;
     let listener = configuration.listener();
@@ -129,6 +136,31 @@ fn serve(
     Ok((end, roles))
 }
 
+/// What the keyholder reads of the certificates, the session spawner needs.
+fn await_certificates(
+    certificates: &mut Certificates,
+    roles: &mut Roles,
+    log: &mut Log,
+) -> Result<(), String> {
+    let deadline = Instant::now() + LOAD_TIMEOUT;
+    while certificates.is_awaited() {
+        let keyholder = roles.find(Role::Keyholder).ok_or("keyholder: ended")?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        let ready = wait_readable([keyholder.control.as_fd()].into_iter(), Some(left));
+        if ready.map_err(text)?.is_empty() {
+            return Err("keyholder: does not start".into());
+        }
+        if let Some((number, outcome)) = hear(Role::Keyholder, roles, log) {
+            certificates.loaded(number, outcome);
+        }
+    }
+    certificates
+        .take_complaints()
+        .into_iter()
+        .next()
+        .map_or(Ok(()), Err)
+}
+
 /// Writes down what the roles log until the connection has ended and they have.
 fn attend(lease: PipeReader, mut roles: Roles, mut log: Log) {
     loop {
@@ -144,7 +176,7 @@ fn attend(lease: PipeReader, mut roles: Roles, mut log: Log) {
             .filter_map(|at| at.checked_sub(before_logs))
             .collect();
         receive_logs(&mut log, &mut roles, &logs);
-        for role in ROLES {
+        for role in Role::ALL {
             hear(role, &mut roles, &mut log);
         }
         if ready.contains(&0) {
@@ -155,15 +187,16 @@ fn attend(lease: PipeReader, mut roles: Roles, mut log: Log) {
     drain(&mut log, &mut roles, Some(Instant::now() + LAST_WORDS));
 }
 
-/// Takes a role's report, if there is one.
-fn hear(role: Role, roles: &mut Roles, log: &mut Log) {
-    use confine::channel::Received;
-    let Some(running) = roles.find(role) else {
-        return;
-    };
-    let failure = match running.control.try_receive::<Report>() {
-        Ok(None) => return,
-        Ok(Some(Received::Message(Report::Ready { missing }, _))) => {
+/// Takes what a role has to say, if it has; what the keyholder has loaded is returned.
+fn hear(
+    role: Role,
+    roles: &mut Roles,
+    log: &mut Log,
+) -> Option<(CertificateNumber, Result<Certificate, String>)> {
+    let failure = match roles.find(role)?.hear() {
+        Ok(None) => return None,
+        Ok(Some(Said::Loaded(number, outcome))) => return Some((number, outcome)),
+        Ok(Some(Said::Report(Report::Ready { missing }))) => {
             for protection in missing {
                 log.own(
                     &Record::warning("protection missing")
@@ -171,11 +204,11 @@ fn hear(role: Role, roles: &mut Roles, log: &mut Log) {
                         .with("what", protection),
                 );
             }
-            return;
+            return None;
         }
-        Ok(Some(Received::Message(Report::Failed { reason }, _))) => Some(reason),
+        Ok(Some(Said::Report(Report::Failed { reason }))) => Some(reason),
         // The session spawner has become the session and ends when the session does.
-        Ok(Some(Received::Closed)) => None,
+        Err(ChannelError::Closed) => None,
         Err(error) => Some(error.to_string()),
     };
     if let Some(reason) = failure {
@@ -186,6 +219,7 @@ fn hear(role: Role, roles: &mut Roles, log: &mut Log) {
         );
     }
     roles.remove(role);
+    None
 }
 
 /// Takes the client from standard input and output and puts /dev/null there, so that nothing that writes to them can

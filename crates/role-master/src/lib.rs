@@ -2,6 +2,7 @@
 //! supervises the other roles and writes the log. It parses nothing that comes from the network or from mail.
 #![forbid(unsafe_code)]
 
+mod certificates;
 pub mod command_line;
 pub mod configuration;
 mod demo;
@@ -110,8 +111,11 @@ impl Start {
         directories::prepare(&configuration, &identities).map_err(text)?;
         let mut sockets = sockets::inherited().map_err(text)?;
         if sockets.is_empty() {
-            sockets =
-                sockets::bind_all(configuration.listen(), configuration.backlog()).map_err(text)?;
+            let addresses: Vec<_> = configuration.listen().collect();
+            sockets = sockets::bind_all(&addresses, configuration.backlog()).map_err(text)?;
+        }
+        if sockets.iter().any(|listening| listening.implicit_tls) && !configuration.has_tls() {
+            return Err("a socket for TLS was handed over, and [tls] is not configured".into());
         }
         let surroundings = Surroundings {
             stderr_usable: self.foreground,

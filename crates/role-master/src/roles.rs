@@ -8,15 +8,17 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use confine::channel::{Channel, ChannelError, Message};
+use confine::channel::{Channel, ChannelError, Message, Received};
 use confine::process::{self, Pid};
 use confine::socket;
 use messages::auth::ToAuth;
+use messages::keyholder::{Certificate, CertificateNumber, FromKeyholder, ToKeyholder};
 use messages::listener::ToListener;
-use messages::role::{Confinement, Role, Start};
+use messages::role::{Confinement, Report, Role, Start};
 use messages::session::ToSessionSpawner;
 use messages::spawner::ToSpawner;
 
+use crate::certificates::Certificates;
 use crate::configuration::Configuration;
 use crate::identities::Identities;
 use crate::sockets::Listening;
@@ -28,7 +30,8 @@ const MAX_OLD_LOGS: usize = 32;
 const LOG_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Who speaks to whom.
-const LINKS: [(Role, Role); 3] = [
+const LINKS: [(Role, Role); 4] = [
+    (Role::SessionSpawner, Role::Keyholder),
     (Role::Auth, Role::Spawner),
     (Role::SessionSpawner, Role::Auth),
     (Role::Listener, Role::SessionSpawner),
@@ -47,6 +50,41 @@ pub struct Running {
     pub ready: bool,
     /// When it was started.
     pub began: Instant,
+}
+
+/// What a role says to the master.
+#[derive(Debug)]
+pub enum Said {
+    /// What every role says.
+    Report(Report),
+    /// The keyholder has read a certificate and its key.
+    Loaded(CertificateNumber, Result<Certificate, String>),
+}
+
+impl Running {
+    /// Takes what the role has said, if it has said something. Its end is [`ChannelError::Closed`].
+    ///
+    /// # Errors
+    /// [`ChannelError`].
+    pub fn hear(&self) -> Result<Option<Said>, ChannelError> {
+        if self.role != Role::Keyholder {
+            let said = self.control.try_receive::<Report>()?;
+            return message(said).map(|report| report.map(Said::Report));
+        }
+        let said = message(self.control.try_receive::<FromKeyholder>()?)?;
+        Ok(said.map(|said| match said {
+            FromKeyholder::Report(report) => Said::Report(report),
+            FromKeyholder::Loaded { number, outcome } => Said::Loaded(number, outcome),
+        }))
+    }
+}
+
+fn message<M>(received: Option<Received<M>>) -> Result<Option<M>, ChannelError> {
+    match received {
+        None => Ok(None),
+        Some(Received::Message(message, _)) => Ok(Some(message)),
+        Some(Received::Closed) => Err(ChannelError::Closed),
+    }
 }
 
 /// The master's end of a log channel.
@@ -85,7 +123,7 @@ impl Roles {
         }
     }
 
-    /// Starts a role, tells it its configuration and connects it with those that run.
+    /// Starts a role, tells it its configuration and the certificates and connects it with those that run.
     ///
     /// # Errors
     /// No process or no descriptor could be had, or the new process does not take what it is told.
@@ -94,6 +132,7 @@ impl Roles {
         role: Role,
         configuration: &Configuration,
         sockets: &[Listening],
+        certificates: &mut Certificates,
     ) -> Result<(), ChannelError> {
         let (control, theirs) = Channel::pair()?;
         let (log, their_log) = Channel::pair_with_credentials()?;
@@ -107,7 +146,9 @@ impl Roles {
         let confinement = Confinement {
             identity: self.identities.of(role).cloned(),
             chroot: match role {
-                Role::Listener | Role::SessionSpawner if self.identities.of(role).is_some() => {
+                Role::Listener | Role::SessionSpawner | Role::Keyholder
+                    if self.identities.of(role).is_some() =>
+                {
                     Some(configuration.chroot().to_owned())
                 }
                 _ => None,
@@ -120,15 +161,23 @@ impl Roles {
                 control.try_send(&start(confinement, configuration.listener()), &logs)?;
                 for listening in sockets {
                     let message = ToListener::Socket {
-                        implicit_tls: false,
+                        implicit_tls: listening.implicit_tls,
                     };
                     control.try_send(&message, &[listening.socket.as_fd()])?;
                 }
             }
             Role::SessionSpawner => {
                 control.try_send(&start(confinement, configuration.session()), &logs)?;
+                if configuration.has_tls() {
+                    // Before it can be handed a connection.
+                    certificates.tell(&control, configuration)?;
+                }
             }
             Role::Auth => control.try_send(&start(confinement, configuration.auth()), &logs)?,
+            Role::Keyholder => {
+                control.try_send(&start(confinement, configuration.keyholder()), &logs)?;
+                certificates.load(&control, configuration, true);
+            }
             Role::Spawner => {
                 control.try_send(&start(confinement, configuration.spawner()), &logs)?;
             }
@@ -165,6 +214,9 @@ impl Roles {
                     control.try_send(&ToAuth::Reload(Box::new(configuration.auth())), &[])
                 }
                 Role::Spawner => control.try_send(&ToSpawner::Reload(configuration.spawner()), &[]),
+                Role::Keyholder => {
+                    control.try_send(&ToKeyholder::Reload(configuration.keyholder()), &[])
+                }
             });
         }
     }
@@ -234,8 +286,12 @@ fn introduce(to: &Running, neighbour: Role, channel: Channel) -> Result<(), Chan
         (Role::Auth, Role::Spawner) => hand_over(to, ToAuth::Spawner, &channel),
         (Role::Auth, _) => hand_over(to, ToAuth::SessionSpawner, &channel),
         (Role::SessionSpawner, Role::Auth) => hand_over(to, ToSessionSpawner::Auth, &channel),
+        (Role::SessionSpawner, Role::Keyholder) => {
+            hand_over(to, ToSessionSpawner::Keyholder, &channel)
+        }
         (Role::SessionSpawner, _) => hand_over(to, ToSessionSpawner::Listener, &channel),
         (Role::Listener, _) => hand_over(to, ToListener::SessionSpawner, &channel),
         (Role::Spawner, _) => hand_over(to, ToSpawner::Auth, &channel),
+        (Role::Keyholder, _) => hand_over(to, ToKeyholder::SessionSpawner, &channel),
     }
 }

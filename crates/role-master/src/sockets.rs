@@ -10,6 +10,12 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_w
 /// Sockets that a service manager may hand over.
 const MAX_INHERITED: usize = 64;
 
+/// The port of POP3 over TLS (RFC 8314 section 3.2): an inherited socket there is meant for it.
+const POP3S: u16 = 995;
+
+/// What a service manager calls an inherited socket on any other port that is meant for TLS (`FileDescriptorName=`).
+const TLS_NAME: &str = "tls";
+
 /// A listening socket and where it listens.
 #[derive(Debug)]
 pub struct Listening {
@@ -17,6 +23,8 @@ pub struct Listening {
     pub socket: OwnedFd,
     /// Its address, for the log.
     pub address: SocketAddr,
+    /// TLS begins at once (RFC 8314).
+    pub implicit_tls: bool,
 }
 
 /// Why there is no listening socket.
@@ -32,14 +40,17 @@ impl std::fmt::Display for ListenError {
     }
 }
 
-/// Binds every address. IPv6 sockets take IPv6 only, so that `0.0.0.0` and `[::]` stand side by side.
+/// Binds every address, `true` for those where TLS begins at once. IPv6 sockets take IPv6 only, so that `0.0.0.0` and `[::]` stand side by side.
 ///
 /// # Errors
 /// Names the first address that cannot be had.
-pub fn bind_all(addresses: &[SocketAddr], backlog: u32) -> Result<Vec<Listening>, ListenError> {
+pub fn bind_all(
+    addresses: &[(SocketAddr, bool)],
+    backlog: u32,
+) -> Result<Vec<Listening>, ListenError> {
     let mut listening = Vec::new();
-    for &address in addresses {
-        match bind_one(address, backlog) {
+    for &(address, implicit_tls) in addresses {
+        match bind_one(address, implicit_tls, backlog) {
             Ok(socket) => listening.push(socket),
             // A kernel without IPv6 still has its IPv4.
             Err(error)
@@ -59,7 +70,7 @@ pub fn bind_all(addresses: &[SocketAddr], backlog: u32) -> Result<Vec<Listening>
     Ok(listening)
 }
 
-fn bind_one(address: SocketAddr, backlog: u32) -> io::Result<Listening> {
+fn bind_one(address: SocketAddr, implicit_tls: bool, backlog: u32) -> io::Result<Listening> {
     let family = if address.is_ipv4() {
         AddressFamily::INET
     } else {
@@ -78,7 +89,11 @@ fn bind_one(address: SocketAddr, backlog: u32) -> io::Result<Listening> {
     bind(&socket, &address)?;
     listen(&socket, i32::try_from(backlog).unwrap_or(i32::MAX))?;
     let address = local_address(&socket)?;
-    Ok(Listening { socket, address })
+    Ok(Listening {
+        socket,
+        address,
+        implicit_tls,
+    })
 }
 
 /// Takes over the sockets of systemd's socket activation, if there are any (sd_listen_fds(3)).
@@ -90,12 +105,12 @@ pub fn inherited() -> Result<Vec<Listening>, ListenError> {
         address: "an inherited socket".into(),
         error,
     };
-    let numbers = sd_notify::listen_fds().map_err(fail)?;
-    if numbers.len() > MAX_INHERITED {
+    let sockets = sd_notify::listen_fds_with_names().map_err(fail)?;
+    if sockets.len() > MAX_INHERITED {
         return Err(fail(io::Error::other("too many of them")));
     }
     let mut listening = Vec::new();
-    for number in numbers {
+    for (number, name) in sockets {
         let socket = inherited::take(number).map_err(fail)?;
         let is_listening =
             sockopt::socket_acceptconn(&socket).map_err(|error| fail(error.into()))?;
@@ -106,7 +121,11 @@ pub fn inherited() -> Result<Vec<Listening>, ListenError> {
         }
         rustix::io::ioctl_fionbio(&socket, true).map_err(|error| fail(error.into()))?;
         let address = local_address(&socket).map_err(fail)?;
-        listening.push(Listening { socket, address });
+        listening.push(Listening {
+            socket,
+            address,
+            implicit_tls: name == TLS_NAME || address.port() == POP3S,
+        });
     }
     Ok(listening)
 }
@@ -123,17 +142,19 @@ mod tests {
 
     #[test]
     fn an_address_in_use_is_named() {
-        let first = bind_all(&[SocketAddr::from((Ipv4Addr::LOCALHOST, 0))], 1).unwrap();
-        let error = bind_all(&[first[0].address], 1).unwrap_err().to_string();
+        let first = bind_all(&[(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), false)], 1).unwrap();
+        let error = bind_all(&[(first[0].address, true)], 1)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(&first[0].address.to_string()), "{error}");
     }
 
     #[test]
     fn both_families_share_a_port() {
-        let Ok(v6) = bind_all(&["[::]:0".parse().unwrap()], 1) else {
+        let Ok(v6) = bind_all(&[("[::]:0".parse().unwrap(), false)], 1) else {
             return;
         };
         let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, v6[0].address.port()));
-        assert!(bind_all(&[v4], 1).is_ok());
+        assert!(bind_all(&[(v4, false)], 1).is_ok());
     }
 }

@@ -5,9 +5,9 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use confine::channel::Received;
+use confine::channel::{ChannelError, Received};
 use confine::process;
 use confine::signals::{Signal, SignalFd};
 use messages::log::Record;
@@ -15,9 +15,10 @@ use messages::role::{Report, Role};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sd_notify::NotifyState;
 
+use crate::certificates::Certificates;
 use crate::configuration::Configuration;
 use crate::log::{Log, Surroundings};
-use crate::roles::Roles;
+use crate::roles::{Roles, Said};
 use crate::sockets::Listening;
 
 /// The roles must be at work within this time, or the server does not start.
@@ -36,6 +37,9 @@ const LISTENER_END: Duration = Duration::from_secs(5);
 /// Records taken from one channel before the others are looked at again.
 const MAX_RECORDS_IN_A_ROW: usize = 64;
 
+/// How often certificates are looked at for their end.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Reads the configuration once more, as at start.
 pub type Reread = Box<dyn Fn() -> Result<Configuration, String>>;
 
@@ -47,6 +51,8 @@ pub struct Master {
     log: Log,
     roles: Roles,
     sockets: Vec<Listening>,
+    certificates: Certificates,
+    expiry_due: Instant,
     signals: SignalFd,
     restarts: Vec<Restart>,
 }
@@ -86,6 +92,8 @@ impl Master {
             log,
             roles,
             sockets,
+            certificates: Certificates::default(),
+            expiry_due: Instant::now(),
             signals: SignalFd::new(&[Signal::TERM, Signal::INT, Signal::HUP, Signal::CHILD])?,
             restarts: Role::ALL
                 .map(|role| Restart {
@@ -107,14 +115,50 @@ impl Master {
     /// # Errors
     /// One sentence for standard error: which role failed and why.
     pub fn start(&mut self) -> Result<(), String> {
-        for role in Role::ALL {
-            self.roles
-                .start(role, &self.configuration, &self.sockets)
-                .map_err(|error| format!("{}: {error}", role.name()))?;
-        }
         let deadline = Instant::now() + START_TIMEOUT;
-        while let Some(waiting) = self.roles.running.iter().find(|running| !running.ready) {
-            let name = waiting.role.name();
+        for role in self.configuration.roles() {
+            self.start_role(role)
+                .map_err(|error| format!("{}: {error}", role.name()))?;
+            if role == Role::Keyholder {
+                // What it reads of the certificates, the session spawner needs.
+                self.await_roles(deadline)?;
+            }
+        }
+        self.await_roles(deadline)?;
+        if self.certificates.settled() {
+            self.look_at_certificates();
+        }
+        let mut started = Record::info("started").with("version", env!("CARGO_PKG_VERSION"));
+        for listening in &self.sockets {
+            started = started.with("listen", listening.address);
+        }
+        self.log.own(&started);
+        notify(&[NotifyState::Ready]);
+        Ok(())
+    }
+
+    fn start_role(&mut self, role: Role) -> Result<(), ChannelError> {
+        self.roles.start(
+            role,
+            &self.configuration,
+            &self.sockets,
+            &mut self.certificates,
+        )
+    }
+
+    /// Waits until all roles that have been started are at work.
+    fn await_roles(&mut self, deadline: Instant) -> Result<(), String> {
+        loop {
+            if let Some(complaint) = self.certificates.take_complaints().into_iter().next() {
+                return Err(complaint);
+            }
+            let mut waiting = self.roles.running.iter().filter(|running| {
+                let loads = running.role == Role::Keyholder && self.certificates.is_awaited();
+                loads || !running.ready
+            });
+            let Some(name) = waiting.next().map(|running| running.role.name()) else {
+                return Ok(());
+            };
             let left = deadline
                 .checked_duration_since(Instant::now())
                 .ok_or_else(|| format!("{name}: does not start"))?;
@@ -131,13 +175,6 @@ impl Master {
                 return Err("ended by a signal while starting".into());
             }
         }
-        let mut started = Record::info("started").with("version", env!("CARGO_PKG_VERSION"));
-        for listening in &self.sockets {
-            started = started.with("listen", listening.address);
-        }
-        self.log.own(&started);
-        notify(&[NotifyState::Ready]);
-        Ok(())
     }
 
     /// Serves until SIGTERM or SIGINT.
@@ -146,7 +183,7 @@ impl Master {
     /// poll(2) fails, which it does not.
     pub fn run(&mut self) -> io::Result<()> {
         loop {
-            let ready = self.wait(self.next_restart())?;
+            let ready = self.wait(self.next_due())?;
             self.receive_logs(&ready);
             for role in Role::ALL {
                 if let Some(failure) = self.receive_report(role) {
@@ -163,6 +200,7 @@ impl Master {
                     return Ok(());
                 }
             }
+            self.pass_certificates_on();
             self.start_what_is_due();
         }
     }
@@ -205,17 +243,21 @@ impl Master {
         receive_logs(&mut self.log, &mut self.roles, ready);
     }
 
-    /// Takes a role's report; returns why it failed, if it did. The end of file is no failure yet: the process's end is
-    /// reported by the kernel.
+    /// Takes what a role has to say; returns why it failed, if it did. The end of file is no failure yet: the process's end
+    /// is reported by the kernel.
     fn receive_report(&mut self, role: Role) -> Option<String> {
         let at = self
             .roles
             .running
             .iter()
             .position(|running| running.role == role)?;
-        match self.roles.running[at].control.try_receive::<Report>() {
+        match self.roles.running[at].hear() {
             Ok(None) => None,
-            Ok(Some(Received::Message(Report::Ready { missing }, _))) => {
+            Ok(Some(Said::Loaded(number, outcome))) => {
+                self.certificates.loaded(number, outcome);
+                None
+            }
+            Ok(Some(Said::Report(Report::Ready { missing }))) => {
                 self.roles.running[at].ready = true;
                 for protection in missing {
                     self.log.own(
@@ -226,8 +268,8 @@ impl Master {
                 }
                 None
             }
-            Ok(Some(Received::Message(Report::Failed { reason }, _))) => Some(reason),
-            Ok(Some(Received::Closed)) => Some("ended".into()),
+            Ok(Some(Said::Report(Report::Failed { reason }))) => Some(reason),
+            Err(ChannelError::Closed) => Some("ended".into()),
             Err(error) => Some(error.to_string()),
         }
     }
@@ -272,6 +314,10 @@ impl Master {
                 self.log
                     .reconfigure(self.configuration.log(), self.surroundings);
                 self.roles.reload(&self.configuration);
+                if let Some(keyholder) = self.roles.find(Role::Keyholder) {
+                    let certificates = &mut self.certificates;
+                    certificates.load(&keyholder.control, &self.configuration, false);
+                }
                 self.log.own(&Record::info("configuration read anew"));
             }
             Err(error) => self
@@ -279,6 +325,43 @@ impl Master {
                 .own(&Record::error("configuration not changed").with("reason", error)),
         }
         notify(&[NotifyState::Ready]);
+    }
+
+    /// Says what has become of a load, and hands its result on when it is complete.
+    fn pass_certificates_on(&mut self) {
+        if self.certificates.settled() {
+            if let Some(spawner) = self.roles.find(Role::SessionSpawner) {
+                // One that does not take them is started anew, with them.
+                drop(
+                    self.certificates
+                        .tell(&spawner.control, &self.configuration),
+                );
+            }
+            if let Some(keyholder) = self.roles.find(Role::Keyholder) {
+                self.certificates
+                    .retire(&keyholder.control, &self.configuration);
+            }
+            self.look_at_certificates();
+        }
+        for complaint in self.certificates.take_complaints() {
+            self.log
+                .own(&Record::error("certificate not changed").with("reason", complaint));
+        }
+    }
+
+    /// Once after each load, and daily.
+    fn look_at_certificates(&mut self) {
+        for record in self.certificates.take_arrivals() {
+            self.log.own(&record);
+        }
+        self.warn_of_expiry();
+    }
+
+    fn warn_of_expiry(&mut self) {
+        self.expiry_due = Instant::now() + EXPIRY_INTERVAL;
+        for record in self.certificates.warnings(SystemTime::now()) {
+            self.log.own(&record);
+        }
     }
 
     /// Gives a role's process up and plans its successor.
@@ -302,17 +385,17 @@ impl Master {
         }
     }
 
-    fn next_restart(&self) -> Option<Duration> {
-        let due = self
-            .restarts
-            .iter()
-            .filter_map(|restart| restart.due)
-            .min()?;
+    fn next_due(&self) -> Option<Duration> {
+        let restarts = self.restarts.iter().filter_map(|restart| restart.due);
+        let due = restarts.chain([self.expiry_due]).min()?;
         Some(due.saturating_duration_since(Instant::now()))
     }
 
     fn start_what_is_due(&mut self) {
         let now = Instant::now();
+        if self.expiry_due <= now {
+            self.warn_of_expiry();
+        }
         for at in 0..self.restarts.len() {
             let restart = &mut self.restarts[at];
             if restart.due.is_none_or(|due| due > now) {
@@ -320,7 +403,7 @@ impl Master {
             }
             restart.due = None;
             let role = restart.role;
-            if let Err(error) = self.roles.start(role, &self.configuration, &self.sockets) {
+            if let Err(error) = self.start_role(role) {
                 self.log.own(
                     &Record::error("role not started")
                         .with("role", role.name())

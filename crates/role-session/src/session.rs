@@ -3,13 +3,14 @@
 //! Everything it receives is hostile, and so, in the eyes of everybody else, is the session itself: auth knows from
 //! others whom it speaks for.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use confine::channel::{Channel, ChannelError, Received};
 use confine::handover;
 use confine::sandbox::Confined;
 use messages::auth::{Attempt, Verdict};
+use messages::log::{Logger, Record};
 use messages::session::{Connection, SessionConfig};
 use messages::{Secret, auth};
 use pop3_proto::line::{LineBuffer, MAX_COMMAND};
@@ -18,6 +19,8 @@ use pop3_proto::server::{Authorization, Denial, Expire, Offer};
 use pop3_proto::{ResponseCode, reply};
 
 use crate::client::{Client, Gone, wait_for};
+use crate::relay;
+use crate::tls::Tls;
 
 /// Auth decides within this time; its own limits on a slow password hash or PAM module are below.
 const AUTH_TIMEOUT: Duration = Duration::from_secs(120);
@@ -25,44 +28,96 @@ const AUTH_TIMEOUT: Duration = Duration::from_secs(120);
 /// Replies are sent when this many octets have gathered, or earlier when nothing is left to answer.
 const REPLY_OCTETS: usize = 4096;
 
-/// How the session went on.
-#[derive(Debug, PartialEq, Eq)]
-pub enum End {
-    /// The maildrop process has the client now.
-    HandedOver,
-    /// The client was told the last word, or is not there any more.
-    Closed,
+/// What a session is told and given by the spawner.
+pub struct Job<'a> {
+    /// Who has connected.
+    pub connection: &'a Connection,
+    /// How to serve.
+    pub configuration: &'a SessionConfig,
+    /// To auth, of this session alone.
+    pub auth: Channel,
+    /// TLS and the channel to the keyholder, of this session alone; `None`: TLS is not to be had.
+    pub tls: Option<(&'a Tls, Channel)>,
+    /// Where to log.
+    pub logger: &'a Logger,
 }
 
-/// Serves a client until it has logged in or gone.
-pub fn serve(
-    confined: Confined,
-    client: &Client,
-    auth: &Channel,
-    connection: &Connection,
-    configuration: &SessionConfig,
-) -> End {
+/// How the AUTHORIZATION state ended.
+enum End {
+    /// The client was told the last word.
+    Closed,
+    /// It has logged in, and another process serves it.
+    LoggedIn(OwnedFd),
+}
+
+/// Serves a client until it has logged in or gone; one that has logged in by TLS, to the end.
+pub fn serve(confined: Confined, mut client: Client, job: Job<'_>) {
+    let (connection, logger) = (job.connection, job.logger);
     let session = Session {
         _confined: confined,
-        client,
-        auth,
-        configuration,
+        client: &mut client,
+        auth: job.auth,
+        tls: job.tls,
+        connection,
+        configuration: job.configuration,
+        logger,
     };
-    session.run(connection).unwrap_or(End::Closed)
+    let ended = session.run();
+    let by_tls = client.tls().is_some();
+    let gone = match ended {
+        Ok(End::LoggedIn(maildrop)) => match client.into_parts() {
+            Some(parts) => relay::run(parts, maildrop).err(),
+            None => None,
+        },
+        Ok(End::Closed) if by_tls => {
+            client.close();
+            None
+        }
+        Ok(End::Closed) => None,
+        Err(gone) => {
+            if matches!(gone, Gone::BehindStls | Gone::TlsUnexpected | Gone::Tls(_)) {
+                client.close();
+            }
+            Some(gone)
+        }
+    };
+    // A client that has only gone is nothing to speak of; TLS that has failed is.
+    let matters = |gone: &Gone| match gone {
+        Gone::Closed => false,
+        Gone::TimedOut => by_tls,
+        Gone::Truncated | Gone::TlsUnexpected | Gone::BehindStls | Gone::Tls(_) => true,
+    };
+    if let Some(gone) = gone.filter(matters) {
+        let record = about(Record::warning("connection lost"), connection);
+        logger.log(&record.with("reason", gone));
+    }
 }
 
 struct Session<'a> {
     _confined: Confined,
-    client: &'a Client,
-    auth: &'a Channel,
+    client: &'a mut Client,
+    auth: Channel,
+    tls: Option<(&'a Tls, Channel)>,
+    connection: &'a Connection,
     configuration: &'a SessionConfig,
+    logger: &'a Logger,
+}
+
+/// Adds who it is about.
+fn about(record: Record, connection: &Connection) -> Record {
+    record
+        .with("session", connection.id)
+        .with_some("peer", connection.peer.map(|peer| peer.ip().to_canonical()))
 }
 
 impl Session<'_> {
-    fn run(&self, connection: &Connection) -> Result<End, Gone> {
+    fn run(mut self) -> Result<End, Gone> {
         let mut replies = Vec::with_capacity(REPLY_OCTETS);
-        if !connection.greeted {
-            self.greet(connection.apop_timestamp.as_deref(), &mut replies)?;
+        if self.connection.implicit_tls {
+            self.start_tls()?;
+        }
+        if !self.connection.greeted {
+            self.greet(&mut replies)?;
         }
         let limits = Limits {
             login_attempts: self.configuration.login_attempts,
@@ -70,8 +125,7 @@ impl Session<'_> {
             errors: self.configuration.errors,
             user_octets: self.configuration.user_octets.into(),
         };
-        let offer = offer(self.configuration, connection.apop_timestamp.is_some());
-        let mut machine = Authorization::new(offer, limits, false);
+        let mut machine = Authorization::new(self.offer(), limits, self.client.tls().is_some());
         let mut lines = LineBuffer::new(MAX_COMMAND);
         loop {
             let Some(line) = lines.next_line() else {
@@ -79,6 +133,7 @@ impl Session<'_> {
                 self.client.receive(&mut lines)?;
                 continue;
             };
+            let answered = replies.len();
             let attempt = match machine.line(line, &mut replies) {
                 Action::Continue => {
                     if replies.len() >= REPLY_OCTETS {
@@ -94,20 +149,31 @@ impl Session<'_> {
                     user: user.to_vec(),
                     digest: Secret::copied_from(digest),
                 },
-                // SASL and STLS are not offered, so that the machine never asks for them.
+                Action::StartTls => {
+                    if lines.discard_rest() > 0 {
+                        replies.truncate(answered);
+                        reply::err(&mut replies, None, "nothing may follow STLS");
+                        self.client.send(&mut replies)?;
+                        return Err(Gone::BehindStls);
+                    }
+                    self.client.send(&mut replies)?;
+                    self.start_tls()?;
+                    machine.tls_started(self.offer());
+                    continue;
+                }
+                // SASL is not offered, so that the machine never asks for it.
                 Action::Close
                 | Action::AuthenticateSasl { .. }
                 | Action::SaslResponse(_)
-                | Action::SaslCancelled
-                | Action::StartTls => {
+                | Action::SaslCancelled => {
                     self.client.send(&mut replies)?;
                     return Ok(End::Closed);
                 }
             };
             self.client.send(&mut replies)?;
             let denial = match self.attempt(&attempt) {
-                Ok(maildrop) => match self.hand_over(maildrop.as_fd(), &mut lines) {
-                    Ok(()) => return Ok(End::HandedOver),
+                Ok(maildrop) => match self.hand_over(&maildrop, &mut lines) {
+                    Ok(()) => return Ok(End::LoggedIn(maildrop)),
                     // Nobody is there to serve the maildrop, and the client is still ours.
                     Err(_) => Denial::Temporary,
                 },
@@ -121,8 +187,8 @@ impl Session<'_> {
         }
     }
 
-    fn greet(&self, timestamp: Option<&str>, replies: &mut Vec<u8>) -> Result<(), Gone> {
-        match timestamp {
+    fn greet(&mut self, replies: &mut Vec<u8>) -> Result<(), Gone> {
+        match &self.connection.apop_timestamp {
             Some(timestamp) => {
                 reply::ok(replies, &format!("POP3 server ready {timestamp}"));
             }
@@ -131,14 +197,45 @@ impl Session<'_> {
         self.client.send(replies)
     }
 
+    /// Shakes hands, after which the keyholder is not needed any more.
+    fn start_tls(&mut self) -> Result<(), Gone> {
+        // Without it STLS is not offered, and no connection to the TLS port gets here.
+        let (tls, keyholder) = self.tls.take().ok_or(Gone::Closed)?;
+        let shaken = tls
+            .connection(keyholder)
+            .map_err(Gone::Tls)
+            .and_then(|connection| self.client.start_tls(connection));
+        tls.part();
+        match (shaken, self.client.tls()) {
+            (Ok(()), Some(connection)) => {
+                let version = connection.protocol_version().and_then(|it| it.as_str());
+                let suite = connection.negotiated_cipher_suite();
+                let suite = suite.and_then(|suite| suite.suite().as_str());
+                let record = about(Record::info("tls"), self.connection)
+                    .with_some("version", version)
+                    .with_some("suite", suite)
+                    .with_some("name", connection.server_name());
+                let shown = connection.peer_certificates().is_some();
+                self.logger.log(&if shown {
+                    record.with("client_certificate", "verified")
+                } else {
+                    record
+                });
+                Ok(())
+            }
+            (Err(gone), _) => Err(gone),
+            (Ok(()), None) => Err(Gone::Closed),
+        }
+    }
+
     /// Asks auth. What comes with its consent is the stream to the maildrop process.
-    fn attempt(&self, attempt: &Attempt) -> Result<std::os::fd::OwnedFd, Denial> {
+    fn attempt(&self, attempt: &Attempt) -> Result<OwnedFd, Denial> {
         let temporary = |_: ChannelError| Denial::Temporary;
         self.auth.send(attempt, &[]).map_err(temporary)?;
         let deadline = Instant::now()
             .checked_add(AUTH_TIMEOUT)
             .ok_or(Denial::Temporary)?;
-        wait_for(self.auth, deadline).map_err(|_| Denial::Temporary)?;
+        wait_for(&self.auth, deadline).map_err(|_| Denial::Temporary)?;
         match self.auth.receive::<Verdict>().map_err(temporary)? {
             Received::Message(Verdict::Accepted, mut descriptors) => {
                 descriptors.next().ok_or(Denial::Temporary)
@@ -153,14 +250,31 @@ impl Session<'_> {
         }
     }
 
-    /// Gives the client to the maildrop process, with what it has pipelined behind PASS; that process answers.
-    fn hand_over(
-        &self,
-        maildrop: BorrowedFd<'_>,
-        lines: &mut LineBuffer,
-    ) -> Result<(), ChannelError> {
-        let descriptors: Vec<_> = self.client.descriptors().collect();
-        handover::send(maildrop, &lines.take_rest(), &descriptors)
+    /// Gives the client to the maildrop process, with what it has pipelined behind PASS; that process answers. With TLS the
+    /// stream itself stands for the client.
+    fn hand_over(&self, maildrop: &OwnedFd, lines: &mut LineBuffer) -> Result<(), ChannelError> {
+        let descriptors: Vec<_> = match self.client.tls() {
+            Some(_) => Vec::new(),
+            None => self.client.descriptors().collect(),
+        };
+        handover::send(maildrop.as_fd(), &lines.take_rest(), &descriptors)
+    }
+
+    /// What is offered as things stand. Without TLS, passwords may be refused before they are sent (RFC 8314 section 4.1).
+    fn offer(&self) -> Offer {
+        let configuration = self.configuration;
+        let allowed =
+            self.client.tls().is_some() || configuration.cleartext.allows(self.connection.peer);
+        Offer {
+            user: allowed,
+            apop: allowed && configuration.apop && self.connection.apop_timestamp.is_some(),
+            mechanisms: Vec::new(),
+            stls: self.tls.is_some(),
+            utf8: false,
+            login_delay: configuration.advertised.login_delay,
+            expire: Some(Expire::Never),
+            implementation: configuration.advertised.implementation.clone(),
+        }
     }
 
     fn deny(&self, machine: &mut Authorization, denial: Denial, replies: &mut Vec<u8>) -> Next {
@@ -186,18 +300,4 @@ impl Session<'_> {
 enum Next {
     GoOn,
     Close,
-}
-
-/// What is offered on a connection without TLS.
-fn offer(configuration: &SessionConfig, has_timestamp: bool) -> Offer {
-    Offer {
-        user: true,
-        apop: configuration.apop && has_timestamp,
-        mechanisms: Vec::new(),
-        stls: false,
-        utf8: false,
-        login_delay: configuration.advertised.login_delay,
-        expire: Some(Expire::Never),
-        implementation: configuration.advertised.implementation.clone(),
-    }
 }

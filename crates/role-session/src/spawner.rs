@@ -18,14 +18,17 @@ use confine::seccomp::Program;
 use confine::signals::{Signal, SignalFd};
 use confine::socket;
 use messages::auth::NewSession;
+use messages::keyholder::{Certificate, NewSigner};
 use messages::log::{Logger, Record};
 use messages::role::{Report, Start};
 use messages::session::{Connection, SessionConfig, ToSessionSpawner};
 use rustix::event::{PollFd, PollFlags, poll};
+use rustls::RootCertStore;
 
 use crate::client::Client;
-use crate::session;
+use crate::session::{self, Job};
 use crate::syscalls;
+use crate::tls::{self, Tls};
 
 /// Sessions at a time. The listener's limit is lower; this one bounds the table whatever the listener does.
 const MAX_SESSIONS: usize = 1 << 17;
@@ -39,8 +42,8 @@ const SESSION_OPEN_FILES: u64 = 64;
 /// Connections taken from the listener before ended children are looked at.
 const MAX_TAKEN_IN_A_ROW: usize = 64;
 
-/// Auth takes a new session within this time, or the connection is refused.
-const AUTH_TIMEOUT: Duration = Duration::from_secs(5);
+/// Auth and the keyholder take a new session within this time, or the connection is refused.
+const INTRODUCTION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The last word to a client for whom there is no session.
 const NO_SESSION: &[u8] = b"-ERR [SYS/TEMP] Service not available, try again later\r\n";
@@ -106,6 +109,9 @@ fn serve(control: &Channel) -> Result<(), String> {
         signals,
         listener: None,
         auth: None,
+        keyholder: None,
+        tls: None,
+        coming: Coming::default(),
         leases: HashMap::new(),
     }
     .run()
@@ -120,7 +126,17 @@ struct Spawner<'a> {
     signals: SignalFd,
     listener: Option<Channel>,
     auth: Option<Channel>,
+    keyholder: Option<Channel>,
+    tls: Option<Tls>,
+    coming: Coming,
     leases: HashMap<Pid, OwnedFd>,
+}
+
+/// A new set of certificates, as far as it has come.
+#[derive(Default)]
+struct Coming {
+    certificates: Vec<Certificate>,
+    authorities: Option<Result<RootCertStore, String>>,
 }
 
 /// A connection with its descriptors sorted out.
@@ -128,6 +144,13 @@ struct Arrival {
     connection: Connection,
     client: Client,
     lease: OwnedFd,
+}
+
+/// A session's own channels.
+struct Channels {
+    auth: Channel,
+    /// Where the session can shake hands.
+    keyholder: Option<Channel>,
 }
 
 impl Spawner<'_> {
@@ -198,15 +221,45 @@ impl Spawner<'_> {
             ToSessionSpawner::Listener => self.listener = Some(channel()?),
             ToSessionSpawner::Auth => {
                 let auth = channel()?;
-                socket::set_timeouts(auth.as_fd(), Some(AUTH_TIMEOUT))?;
+                socket::set_timeouts(auth.as_fd(), Some(INTRODUCTION_TIMEOUT))?;
                 self.auth = Some(auth);
             }
+            ToSessionSpawner::Keyholder => {
+                let keyholder = channel()?;
+                socket::set_timeouts(keyholder.as_fd(), Some(INTRODUCTION_TIMEOUT))?;
+                self.keyholder = Some(keyholder);
+            }
+            ToSessionSpawner::Certificate(certificate) => {
+                self.coming.certificates.push(certificate);
+            }
+            ToSessionSpawner::ClientAuthorities => {
+                let file = descriptors.next().ok_or(io::ErrorKind::InvalidData)?;
+                self.coming.authorities = Some(tls::read_authorities(&file));
+            }
+            ToSessionSpawner::UseCertificates => self.use_certificates()?,
             ToSessionSpawner::Reload(configuration) => self.configuration = configuration,
             ToSessionSpawner::Only(connection) => {
                 if let Some(arrival) = Arrival::new(connection, descriptors) {
                     self.become_session(arrival);
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// A new set that will not do leaves the old one in place.
+    fn use_certificates(&mut self) -> io::Result<()> {
+        let coming = std::mem::take(&mut self.coming);
+        let tls = coming
+            .authorities
+            .transpose()
+            .and_then(|authorities| Tls::new(coming.certificates, authorities.as_ref()));
+        match tls {
+            Ok(tls) => self.tls = Some(tls),
+            Err(error) if self.tls.is_none() => return Err(io::Error::other(error)),
+            Err(error) => self
+                .logger
+                .log(&Record::error("certificates not changed").with("reason", error)),
         }
         Ok(())
     }
@@ -238,9 +291,9 @@ impl Spawner<'_> {
         if self.leases.len() >= MAX_SESSIONS {
             return arrival.refuse();
         }
-        let auth = match self.introduce(&arrival) {
-            Ok(auth) => auth,
-            Err(error) => return self.fail(&arrival, &error),
+        let channels = match self.introduce(&arrival) {
+            Ok(channels) => channels,
+            Err(error) => return self.fail(arrival, &error),
         };
         match process::fork() {
             Ok(Fork::Parent(pid)) => {
@@ -250,28 +303,31 @@ impl Spawner<'_> {
                 let kept: Vec<BorrowedFd<'_>> = arrival
                     .client
                     .descriptors()
-                    .chain([auth.as_fd(), self.logger.channel().as_fd()])
+                    .chain([channels.auth.as_fd(), self.logger.channel().as_fd()])
+                    .chain(channels.keyholder.as_ref().map(AsFd::as_fd))
                     .collect();
                 let code = match process::close_all_except(&kept) {
-                    Ok(()) => self.serve(&arrival, &auth),
+                    Ok(()) => self.serve(&arrival.connection, arrival.client, channels),
                     Err(_) => 1,
                 };
                 process::exit(code)
             }
-            Err(error) => self.fail(&arrival, &error.to_string()),
+            Err(error) => self.fail(arrival, &error.to_string()),
         }
     }
 
     /// The only connection there will be: no fork is needed, and this process ends with it.
     fn become_session(&self, arrival: Arrival) {
         match self.introduce(&arrival) {
-            Ok(auth) => process::exit(self.serve(&arrival, &auth)),
-            Err(error) => self.fail(&arrival, &error),
+            Ok(channels) => {
+                process::exit(self.serve(&arrival.connection, arrival.client, channels))
+            }
+            Err(error) => self.fail(arrival, &error),
         }
     }
 
     /// The session's process: confines itself further, then serves.
-    fn serve(&self, arrival: &Arrival, auth: &Channel) -> i32 {
+    fn serve(&self, connection: &Connection, client: Client, channels: Channels) -> i32 {
         drop(process::set_name(c"popa3d: session"));
         let confined = Sandbox::new(&self.program)
             .landlock_inherited()
@@ -284,19 +340,20 @@ impl Spawner<'_> {
             .enter();
         match confined {
             Ok((confined, _)) => {
-                session::serve(
-                    confined,
-                    &arrival.client,
-                    auth,
-                    &arrival.connection,
-                    &self.configuration,
-                );
+                let job = Job {
+                    connection,
+                    configuration: &self.configuration,
+                    auth: channels.auth,
+                    tls: self.tls.as_ref().zip(channels.keyholder),
+                    logger: &self.logger,
+                };
+                session::serve(confined, client, job);
                 0
             }
             Err(error) => {
                 self.logger.log(
                     &Record::error("session not confined")
-                        .with("session", arrival.connection.id)
+                        .with("session", connection.id)
                         .with("reason", error),
                 );
                 1
@@ -304,8 +361,13 @@ impl Spawner<'_> {
         }
     }
 
-    /// Makes the session's channel and hands auth its end, with what is known of the client and a copy of the lease.
-    fn introduce(&self, arrival: &Arrival) -> Result<Channel, String> {
+    /// Makes the session's channels and hands auth and the keyholder their ends, with what is known of the client; auth gets
+    /// a copy of the lease, too.
+    fn introduce(&self, arrival: &Arrival) -> Result<Channels, String> {
+        let keyholder = self.introduce_to_keyholder(&arrival.connection);
+        if arrival.connection.implicit_tls && keyholder.is_none() {
+            return Err("the keyholder is not there".to_owned());
+        }
         let auth = self.auth.as_ref().ok_or("auth is not there")?;
         let (ours, theirs) = Channel::pair().map_err(|error| error.to_string())?;
         let connection = &arrival.connection;
@@ -317,10 +379,26 @@ impl Spawner<'_> {
         };
         auth.send(&message, &[theirs.as_fd(), arrival.lease.as_fd()])
             .map_err(|error| format!("auth: {error}"))?;
-        Ok(ours)
+        Ok(Channels {
+            auth: ours,
+            keyholder,
+        })
     }
 
-    fn fail(&self, arrival: &Arrival, reason: &str) {
+    /// Without a keyholder a session can still be served, in the clear.
+    fn introduce_to_keyholder(&self, connection: &Connection) -> Option<Channel> {
+        self.tls.as_ref()?;
+        let keyholder = self.keyholder.as_ref()?;
+        let (ours, theirs) = Channel::pair().ok()?;
+        let message = NewSigner {
+            id: connection.id,
+            peer: connection.peer,
+        };
+        keyholder.send(&message, &[theirs.as_fd()]).ok()?;
+        Some(ours)
+    }
+
+    fn fail(&self, arrival: Arrival, reason: &str) {
         self.logger.log(
             &Record::error("no session")
                 .with("session", arrival.connection.id)
@@ -370,7 +448,7 @@ impl Arrival {
         })
     }
 
-    fn refuse(&self) {
+    fn refuse(mut self) {
         if !self.connection.implicit_tls {
             // A client that has gone does not miss it.
             let _ = self.client.send(&mut NO_SESSION.to_vec());

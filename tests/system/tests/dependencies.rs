@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The roles, and what all of them stand on.
-const CRATES: [&str; 11] = [
+const CRATES: [&str; 12] = [
     "confine",
     "maildrop",
     "messages",
     "pop3-proto",
     "popa3d",
     "role-auth",
+    "role-keyholder",
     "role-listener",
     "role-maildrop",
     "role-master",

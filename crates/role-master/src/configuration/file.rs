@@ -17,18 +17,24 @@ use super::units::{Size, Span};
 pub struct File {
     /// Addresses and ports (DAEMON_ADDR, DAEMON_PORT).
     pub listen: Vec<SocketAddr>,
+    /// Addresses and ports where TLS begins at once (RFC 8314).
+    pub listen_tls: Vec<SocketAddr>,
     /// The unprivileged user of the processes that meet the network (POP_USER).
     pub user: String,
     /// The user of auth; needs the group shadow.
     pub auth_user: String,
     /// The user of the spawner of maildrop processes.
     pub spawner_user: String,
+    /// The user of the keyholder; needed where TLS is configured.
+    pub key_user: String,
     /// An empty directory that nobody can write to (POP_CHROOT).
     pub chroot: PathBuf,
     /// Where locks are; `/var/lib/popa3d`, or `~/.local/state/popa3d` when not root.
     pub state_directory: Option<PathBuf>,
     /// What to do where the kernel lacks a protection.
     pub sandbox: Sandbox,
+    /// TLS; absent: none.
+    pub tls: Option<Tls>,
     /// Who may log in, and how that is found out.
     pub auth: Auth,
     /// Virtual domains by the address connected to; absent: off (POP_VIRTUAL).
@@ -50,12 +56,15 @@ impl Default for File {
                 SocketAddr::from((Ipv4Addr::UNSPECIFIED, 110)),
                 SocketAddr::from((Ipv6Addr::UNSPECIFIED, 110)),
             ],
+            listen_tls: Vec::new(),
             user: "popa3d".into(),
             auth_user: "popa3d-auth".into(),
             spawner_user: "popa3d-spawn".into(),
+            key_user: "popa3d-key".into(),
             chroot: "/var/empty".into(),
             state_directory: None,
             sandbox: Sandbox::BestEffort,
+            tls: None,
             auth: Auth::default(),
             address_domains: None,
             maildrop: Maildrop::default(),
@@ -74,6 +83,56 @@ pub enum Sandbox {
     Required,
     /// A missing protection is logged at start.
     BestEffort,
+}
+
+/// `[tls]`: one certificate here, any number more in `[[tls.certificates]]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// The chain in PEM, the server's own certificate first.
+    pub certificate: Option<PathBuf>,
+    /// Its private key in PEM; nobody but its owner and group may read it.
+    pub key: Option<PathBuf>,
+    /// More of them: for other names, or with another kind of key for the same.
+    pub certificates: Vec<CertificateFiles>,
+    /// Authorities of client certificates, in PEM; absent: clients are not asked for any.
+    pub client_ca: Option<PathBuf>,
+    /// Handshakes a second in all; further ones wait.
+    pub handshakes_per_second: u32,
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self {
+            certificate: None,
+            key: None,
+            certificates: Vec::new(),
+            client_ca: None,
+            handshakes_per_second: 500,
+        }
+    }
+}
+
+/// `[[tls.certificates]]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CertificateFiles {
+    /// As `tls.certificate`.
+    pub certificate: PathBuf,
+    /// As `tls.key`.
+    pub key: PathBuf,
+}
+
+/// `auth.cleartext`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cleartext {
+    /// Everybody may log in without TLS.
+    Always,
+    /// Who is on this host may.
+    Loopback,
+    /// Nobody may.
+    Never,
 }
 
 /// `[auth]`.
@@ -97,6 +156,10 @@ pub struct Auth {
     pub dummy_setting: Option<String>,
     /// AUTH_FAILED_MESSAGE.
     pub failed_message: String,
+    /// Who may log in without TLS. Default: loopback where TLS is configured, always where it is not.
+    pub cleartext: Option<Cleartext>,
+    /// Networks that may log in without TLS besides.
+    pub cleartext_networks: Vec<IpNet>,
 }
 
 impl Default for Auth {
@@ -110,6 +173,8 @@ impl Default for Auth {
             workers: 4,
             dummy_setting: None,
             failed_message: "Authentication failed (bad username or password?)".into(),
+            cleartext: None,
+            cleartext_networks: Vec::new(),
         }
     }
 }

@@ -1,0 +1,203 @@
+//! What the server has to know of its own certificate (X.509, RFC 5280 section 4.1): public key, names, end of validity.
+//!
+//! Nothing is verified here: that is the clients' part. The octets come from the operator's file.
+
+use crate::der::{
+    BIT_STRING, GENERALIZED_TIME, OBJECT_IDENTIFIER, OCTET_STRING, Reader, SEQUENCE, UTC_TIME,
+    context,
+};
+
+/// `id-ce-subjectAltName` (2.5.29.17).
+const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1D, 0x11];
+
+/// `dNSName` among `GeneralName`'s choices.
+const DNS_NAME: u8 = 0x82;
+
+/// The fields that are needed.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Fields<'a> {
+    /// The content of `subjectPublicKey`.
+    pub public_key: &'a [u8],
+    /// `dNSName`s, in lower case.
+    pub names: Vec<String>,
+    /// `notAfter`, in seconds since 1970.
+    pub not_after: u64,
+}
+
+/// Walks through a certificate in DER; `None` if it is none.
+pub fn parse(certificate: &[u8]) -> Option<Fields<'_>> {
+    let mut certificate = Reader::new(Reader::new(certificate).expect(SEQUENCE)?);
+    let mut fields = Reader::new(certificate.expect(SEQUENCE)?);
+    let _version = fields.optional(context(0));
+    let _serial_number = fields.next()?;
+    let _signature = fields.expect(SEQUENCE)?;
+    let _issuer = fields.expect(SEQUENCE)?;
+    let mut validity = Reader::new(fields.expect(SEQUENCE)?);
+    let _not_before = validity.next()?;
+    let not_after = time(validity.next()?)?;
+    let _subject = fields.expect(SEQUENCE)?;
+    let mut key = Reader::new(fields.expect(SEQUENCE)?);
+    let _algorithm = key.expect(SEQUENCE)?;
+    // The first octet of a bit string says how many bits of the last do not count.
+    let public_key = key.expect(BIT_STRING)?.strip_prefix(&[0])?;
+    let _unique_ids = (fields.optional(0x81), fields.optional(0x82));
+    let names = match fields.optional(context(3)) {
+        Some(extensions) => names(extensions)?,
+        None => Vec::new(),
+    };
+    Some(Fields {
+        public_key,
+        names,
+        not_after,
+    })
+}
+
+fn names(extensions: &[u8]) -> Option<Vec<String>> {
+    let mut extensions = Reader::new(Reader::new(extensions).expect(SEQUENCE)?);
+    let mut names = Vec::new();
+    while let Some((SEQUENCE, extension)) = extensions.next() {
+        let mut extension = Reader::new(extension);
+        if extension.expect(OBJECT_IDENTIFIER)? != SUBJECT_ALT_NAME {
+            continue;
+        }
+        let _critical = extension.optional(0x01);
+        let value = extension.expect(OCTET_STRING)?;
+        let mut choices = Reader::new(Reader::new(value).expect(SEQUENCE)?);
+        while let Some((tag, name)) = choices.next() {
+            if tag == DNS_NAME {
+                let name = std::str::from_utf8(name).ok()?;
+                names.push(name.to_ascii_lowercase());
+            }
+        }
+    }
+    Some(names)
+}
+
+/// `Time`, always in Greenwich and to the second (RFC 5280 section 4.1.2.5); as seconds since 1970.
+fn time((tag, text): (u8, &[u8])) -> Option<u64> {
+    let text = std::str::from_utf8(text).ok()?.strip_suffix('Z')?;
+    if !text.bytes().all(|octet| octet.is_ascii_digit()) {
+        return None;
+    }
+    let (year, rest) = match tag {
+        UTC_TIME => {
+            let (year, rest) = text.split_at_checked(2)?;
+            let year: u64 = year.parse().ok()?;
+            let century = if year >= 50 { 1900 } else { 2000 };
+            (year.saturating_add(century), rest)
+        }
+        GENERALIZED_TIME => {
+            let (year, rest) = text.split_at_checked(4)?;
+            (year.parse().ok()?, rest)
+        }
+        _ => return None,
+    };
+    let mut parts = [0_u64; 5];
+    let mut rest = rest;
+    for part in &mut parts {
+        let (digits, later) = rest.split_at_checked(2)?;
+        *part = digits.parse().ok()?;
+        rest = later;
+    }
+    let [
+        month @ 1..=12,
+        day @ 1..=31,
+        hour @ 0..=23,
+        minute @ 0..=59,
+        second @ 0..=60,
+    ] = parts
+    else {
+        return None;
+    };
+    if !rest.is_empty() {
+        return None;
+    }
+    let days = days_before(year, month).saturating_add(day.saturating_sub(1));
+    let hours = days.saturating_mul(24).saturating_add(hour);
+    let minutes = hours.saturating_mul(60).saturating_add(minute);
+    Some(minutes.saturating_mul(60).saturating_add(second))
+}
+
+/// Days from 1970 to the first of a month; 0 for years before.
+fn days_before(year: u64, month: u64) -> u64 {
+    let is_leap = |year: u64| {
+        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+    };
+    let years = (1970..year).map(|year| if is_leap(year) { 366 } else { 365 });
+    let months = (1..month).map(|month| match month {
+        2 if is_leap(year) => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    });
+    years.chain(months).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn certificate(names: &[&str]) -> Vec<u8> {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        let mut parameters = rcgen::CertificateParams::new(names).unwrap();
+        parameters.not_after = rcgen::date_time_ymd(2038, 2, 28);
+        parameters.self_signed(&key).unwrap().der().to_vec()
+    }
+
+    #[test]
+    fn key_names_and_end_are_found() {
+        let der = certificate(&["mail.example.org", "*.Example.NET", "192.0.2.1"]);
+        let fields = parse(&der).unwrap();
+        assert_eq!(fields.names, ["mail.example.org", "*.example.net"]);
+        assert_eq!(fields.not_after, 2_150_928_000);
+        assert_eq!((fields.public_key.len(), fields.public_key[0]), (65, 4));
+    }
+
+    #[test]
+    fn a_certificate_without_names_is_one_all_the_same() {
+        assert_eq!(parse(&certificate(&[])).unwrap().names, [""; 0]);
+    }
+
+    #[test]
+    fn what_is_cut_off_is_no_certificate() {
+        let der = certificate(&["mail.example.org"]);
+        for length in 0..der.len() {
+            assert_eq!(parse(&der[..length]), None, "{length}");
+        }
+    }
+
+    #[test]
+    fn no_changed_octet_makes_it_panic() {
+        let der = certificate(&["mail.example.org"]);
+        for at in 0..der.len() {
+            for change in [0x01, 0x80, 0xFF] {
+                let mut changed = der.clone();
+                changed[at] ^= change;
+                // Whatever comes out: it has to come out.
+                let _ = parse(&changed);
+            }
+        }
+        assert!(parse(&der).is_some());
+    }
+
+    #[test]
+    fn both_spellings_of_time_are_read() {
+        for (tag, text, seconds) in [
+            (UTC_TIME, "700101000000Z", Some(0)),
+            (UTC_TIME, "491231235959Z", Some(2_524_607_999)),
+            (UTC_TIME, "000229120000Z", Some(951_825_600)),
+            (GENERALIZED_TIME, "20500101000000Z", Some(2_524_608_000)),
+            (GENERALIZED_TIME, "99991231235959Z", Some(253_402_300_799)),
+            (GENERALIZED_TIME, "19690101000000Z", Some(0)),
+            (UTC_TIME, "7001010000Z", None),
+            (UTC_TIME, "700101000000", None),
+            (UTC_TIME, "701301000000Z", None),
+            (UTC_TIME, "+00101000000Z", None),
+            (GENERALIZED_TIME, "20500101000000.5Z", None),
+            (0x0C, "700101000000Z", None),
+        ] {
+            assert_eq!(time((tag, text.as_bytes())), seconds, "{text}");
+        }
+    }
+}
