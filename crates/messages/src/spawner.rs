@@ -45,6 +45,8 @@ pub struct SpawnerConfig {
     pub last: bool,
     /// The directory of session locks, one file per maildrop; the spawner owns it.
     pub session_locks: PathBuf,
+    /// The directory of indexes, the same way. They are a cache: what is missing there is made again.
+    pub indexes: PathBuf,
     /// What CAPA says.
     pub advertised: Advertised,
 }

@@ -20,6 +20,7 @@ mod file_lock;
 mod process;
 mod session_lock;
 mod spawner;
+mod state_file;
 mod syscalls;
 mod transaction;
 

@@ -10,7 +10,7 @@ use confine::handover;
 use confine::identity::{self, Identity};
 use confine::sandbox::Confined;
 use confine::seccomp::Program;
-use maildrop::{Class, Expanded, Location, OpenOptions, Opened};
+use maildrop::{Class, Expanded, Index, Location, OpenOptions, Opened};
 use messages::log::{Logger, Record};
 use messages::spawner::{SpawnerConfig, StartMaildrop};
 use pop3_proto::server::transaction::Limits;
@@ -21,6 +21,7 @@ use crate::client::{Client, wait_for};
 use crate::confinement::confine;
 use crate::file_lock::file_lock;
 use crate::session_lock::{LockFile, SessionLock};
+use crate::state_file;
 use crate::transaction::{End, Session, Tally};
 
 /// The session hands the client over at once.
@@ -34,6 +35,8 @@ pub struct Job<'a> {
     pub configuration: &'a SpawnerConfig,
     /// The directory of session locks.
     pub locks: BorrowedFd<'a>,
+    /// The directory of indexes.
+    pub indexes: BorrowedFd<'a>,
     /// Our end of the stream to the session.
     pub stream: BorrowedFd<'a>,
     /// Where to log.
@@ -42,6 +45,13 @@ pub struct Job<'a> {
     pub program: &'a Program,
     /// Missing protections end the process.
     pub required: bool,
+}
+
+/// Where a maildrop is, and what is kept of it in the state directory.
+struct Place {
+    location: Expanded,
+    lock: LockFile,
+    index: Option<Index>,
 }
 
 /// Why there is no maildrop to serve: for the log, and for the client.
@@ -120,7 +130,7 @@ fn hold(job: &Job<'_>) -> Result<Held, String> {
         groups: vec![account.gid],
     })
     .map_err(|error| text(&error))?;
-    let maildrop = place.and_then(|(place, lock)| job.open(&place, lock));
+    let maildrop = place.and_then(|place| job.open(place));
     let opened = maildrop.as_ref().ok().map(|(opened, _)| opened);
     let (confined, _) = confine(job.program, opened, job.required).map_err(|error| text(&error))?;
     wait_for(job.stream, HANDOVER_TIMEOUT).map_err(|error| text(&error))?;
@@ -138,8 +148,8 @@ fn hold(job: &Job<'_>) -> Result<Held, String> {
 }
 
 impl Job<'_> {
-    /// Where the account's maildrop is, and its session lock's file, which is the spawner's.
-    fn place(&self) -> Result<(Expanded, LockFile), Failure> {
+    /// Where the account's maildrop is, and what is kept of it, which is the spawner's.
+    fn place(&self) -> Result<Place, Failure> {
         let account = &self.order.account;
         let template = account
             .maildrop
@@ -155,12 +165,29 @@ impl Job<'_> {
             .map_err(Failure::permanent)?;
         let lock = LockFile::open(self.locks, &place.path())
             .map_err(|error| Failure::temporary(format_args!("session lock: {error}")))?;
-        Ok((place, lock))
+        let index = match state_file::open(self.indexes, &place.path(), "") {
+            Ok(file) => Some(Index::new(file.into())),
+            // Without it, everything works as well, and slower.
+            Err(error) => {
+                self.logger.log(
+                    &self
+                        .about(Record::warning("index not opened"))
+                        .with("reason", error),
+                );
+                None
+            }
+        };
+        Ok(Place {
+            location: place,
+            lock,
+            index,
+        })
     }
 
     /// Locks other sessions out and opens the maildrop's files.
-    fn open(&self, place: &Expanded, lock: LockFile) -> Result<(Opened, SessionLock), Failure> {
-        let lock = lock
+    fn open(&self, place: Place) -> Result<(Opened, SessionLock), Failure> {
+        let lock = place
+            .lock
             .lock()
             .map_err(|error| Failure::temporary(format_args!("session lock: {error}")))?
             .ok_or_else(Failure::in_use)?;
@@ -168,7 +195,12 @@ impl Job<'_> {
             owner: self.order.account.uid.as_raw(),
             dotlock: self.configuration.dotlock,
         };
-        Ok((maildrop::open(place, &options)?, lock))
+        let opened = maildrop::open(&place.location, &options)?;
+        let opened = match place.index {
+            Some(index) => opened.with_index(index),
+            None => opened,
+        };
+        Ok((opened, lock))
     }
 
     /// Answers PASS and serves the client to the end of its session.

@@ -10,9 +10,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use confine::lock;
-use md5::{Digest, Md5};
 use rustix::event::{Timespec, poll};
-use rustix::fs::{Mode, OFlags, openat};
+
+use crate::state_file;
 
 /// A session that has just closed its connection may need this long to be gone.
 const GRACE: Duration = Duration::from_millis(500);
@@ -39,16 +39,7 @@ impl LockFile {
     /// # Errors
     /// What openat(2) says.
     pub fn open(directory: BorrowedFd<'_>, path: &Path) -> io::Result<Self> {
-        // Paths are longer than file names may be.
-        let digest = Md5::digest(path.as_os_str().as_encoded_bytes());
-        let name = format!("{:032x}.lock", u128::from_be_bytes(digest.into()));
-        let file = openat(
-            directory,
-            name,
-            OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-            Mode::RUSR | Mode::WUSR,
-        )?;
-        Ok(Self(file))
+        state_file::open(directory, path, ".lock").map(Self)
     }
 
     /// Locks it; `None` if another session has the maildrop.

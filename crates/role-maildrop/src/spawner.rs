@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::process::ExitCode;
 
 use confine::Descriptors;
@@ -73,8 +74,8 @@ fn serve(control: &Channel) -> Result<(), String> {
         sandbox = sandbox.identity_keeping(identity, Capabilities::SETUID | Capabilities::SETGID);
     }
     let (_confined, report) = sandbox.enter().map_err(|error| text(&error))?;
-    let locks = open_locks(&start.configuration)
-        .map_err(|error| format!("{}: {error}", start.configuration.session_locks.display()))?;
+    let locks = open_directory(&start.configuration.session_locks)?;
+    let indexes = open_directory(&start.configuration.indexes)?;
     let missing = report.missing.iter().map(|&what| what.to_owned()).collect();
     control
         .send(&Report::Ready { missing }, &[])
@@ -87,6 +88,7 @@ fn serve(control: &Channel) -> Result<(), String> {
         program,
         signals,
         locks,
+        indexes,
         auth: None,
         leases: HashMap::new(),
     }
@@ -94,13 +96,10 @@ fn serve(control: &Channel) -> Result<(), String> {
     .map_err(|error| text(&error))
 }
 
-fn open_locks(configuration: &SpawnerConfig) -> io::Result<OwnedFd> {
-    Ok(openat(
-        CWD,
-        &configuration.session_locks,
-        OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?)
+/// Opens a directory in which each maildrop has a file.
+fn open_directory(path: &Path) -> Result<OwnedFd, String> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat(CWD, path, flags, Mode::empty()).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 struct Spawner<'a> {
@@ -111,6 +110,7 @@ struct Spawner<'a> {
     program: Program,
     signals: SignalFd,
     locks: OwnedFd,
+    indexes: OwnedFd,
     auth: Option<Channel>,
     leases: HashMap<Pid, OwnedFd>,
 }
@@ -207,6 +207,7 @@ impl Spawner<'_> {
                 let kept = [
                     stream.as_fd(),
                     self.locks.as_fd(),
+                    self.indexes.as_fd(),
                     self.logger.channel().as_fd(),
                 ];
                 if process::close_all_except(&kept).is_err() {
@@ -217,6 +218,7 @@ impl Spawner<'_> {
                     order,
                     configuration: &self.configuration,
                     locks: self.locks.as_fd(),
+                    indexes: self.indexes.as_fd(),
                     stream: stream.as_fd(),
                     logger: &self.logger,
                     program: &self.program,

@@ -4,7 +4,10 @@ use confine::seccomp::{Allow, ArgRule, BASE, CONFINE, FORK, IDENTITY, MESSAGES, 
 
 /// What opening a maildrop and a session lock takes.
 const OPEN: &[Allow] = &[
-    Allow::any(libc::SYS_openat, "the session lock, the base of a maildrop"),
+    Allow::any(
+        libc::SYS_openat,
+        "session lock, index, the base of a maildrop",
+    ),
     Allow::any(libc::SYS_openat2, "a maildrop, without following links"),
     Allow::any(libc::SYS_fstat, "whose is it, and what?"),
     Allow::any(libc::SYS_newfstatat, "whose is it, and what?"),
@@ -25,6 +28,7 @@ const MAILDROP: &[Allow] = &[
     Allow::any(libc::SYS_openat, "messages of a Maildir, a dotlock"),
     Allow::any(libc::SYS_fstat, "has another program changed it?"),
     Allow::any(libc::SYS_newfstatat, "is a lock file still ours?"),
+    Allow::any(libc::SYS_statx, "when was the mailbox made?"),
     Allow::any(libc::SYS_lseek, "the beginning of a directory"),
     Allow::any(libc::SYS_getdents64, "messages of a Maildir"),
     Allow::any(libc::SYS_pread64, "octets of mail"),

@@ -394,6 +394,7 @@ impl Configuration {
             errors: limits.errors,
             last: self.file.protocol.last,
             session_locks: self.state_directory().join("locks"),
+            indexes: self.state_directory().join("index"),
             advertised: self.advertised(),
         }
     }

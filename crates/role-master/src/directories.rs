@@ -34,14 +34,17 @@ pub fn prepare(
     }
     let state = configuration.state_directory();
     in_directory(&state, |path| make(path, 0o755))?;
-    let locks = configuration.spawner().session_locks;
-    in_directory(&locks, |path| {
-        make(path, 0o700)?;
-        if let Some(owner) = identities.of(Role::Spawner) {
-            chown(path, Some(owner.uid.into()), Some(owner.gid.into()))?;
-        }
-        fs::set_permissions(path, Permissions::from_mode(0o700))
-    })
+    let spawner = configuration.spawner();
+    for directory in [spawner.session_locks, spawner.indexes] {
+        in_directory(&directory, |path| {
+            make(path, 0o700)?;
+            if let Some(owner) = identities.of(Role::Spawner) {
+                chown(path, Some(owner.uid.into()), Some(owner.gid.into()))?;
+            }
+            fs::set_permissions(path, Permissions::from_mode(0o700))
+        })?;
+    }
+    Ok(())
 }
 
 fn in_directory(

@@ -58,7 +58,7 @@ impl Rig {
         let directory = tempfile::tempdir().unwrap();
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let at = |name: &str| directory.path().join(name);
-        for name in ["locks", "mail"] {
+        for name in ["locks", "index", "mail"] {
             fs::create_dir(at(name)).unwrap();
         }
         fs::write(at("mail/joe"), MAIL).unwrap();
@@ -79,6 +79,7 @@ impl Rig {
             errors: 10,
             last: true,
             session_locks: at("locks"),
+            indexes: at("index"),
             advertised: Advertised {
                 login_delay: None,
                 implementation: None,
