@@ -12,6 +12,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use maildrop::Location;
 use messages::account::Account;
 use messages::auth::{AddressDomains, AuthConfig, Backend};
 use messages::keyholder::{KeyholderConfig, MAX_CERTIFICATES};
@@ -143,6 +144,8 @@ impl Configuration {
             ));
         }
         self.check_tls()?;
+        Location::parse(&self.file.maildrop.location)
+            .map_err(|error| ConfigurationError::in_key("maildrop.location", error))?;
         for (key, text) in [
             ("auth.failed_message", &self.file.auth.failed_message),
             ("log.ident", &self.file.log.ident),

@@ -8,7 +8,10 @@ use confine::inherited;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
 
 /// Sockets that a service manager may hand over.
-const MAX_INHERITED: usize = 64;
+const MAX_INHERITED: usize = 32;
+
+/// The first one's number (sd_listen_fds(3)).
+const FIRST_INHERITED: i32 = 3;
 
 /// The port of POP3 over TLS (RFC 8314 section 3.2): an inherited socket there is meant for it.
 const POP3S: u16 = 995;
@@ -40,7 +43,8 @@ impl std::fmt::Display for ListenError {
     }
 }
 
-/// Binds every address, `true` for those where TLS begins at once. IPv6 sockets take IPv6 only, so that `0.0.0.0` and `[::]` stand side by side.
+/// Binds every address, `true` for those where TLS begins at once. IPv6 sockets take IPv6 only, so that `0.0.0.0` and `[::]`
+/// stand side by side.
 ///
 /// # Errors
 /// Names the first address that cannot be had.
@@ -105,12 +109,8 @@ pub fn inherited() -> Result<Vec<Listening>, ListenError> {
         address: "an inherited socket".into(),
         error,
     };
-    let sockets = sd_notify::listen_fds_with_names().map_err(fail)?;
-    if sockets.len() > MAX_INHERITED {
-        return Err(fail(io::Error::other("too many of them")));
-    }
     let mut listening = Vec::new();
-    for (number, name) in sockets {
+    for (number, name) in (FIRST_INHERITED..).zip(announced().map_err(fail)?) {
         let socket = inherited::take(number).map_err(fail)?;
         let is_listening =
             sockopt::socket_acceptconn(&socket).map_err(|error| fail(error.into()))?;
@@ -128,6 +128,24 @@ pub fn inherited() -> Result<Vec<Listening>, ListenError> {
         });
     }
     Ok(listening)
+}
+
+/// The names of the sockets that a service manager has left open for this very process; their numbers follow each other.
+fn announced() -> io::Result<Vec<String>> {
+    let variable = |name| std::env::var(name).unwrap_or_default();
+    if variable("LISTEN_PID") != std::process::id().to_string() {
+        return Ok(Vec::new());
+    }
+    let number = variable("LISTEN_FDS").parse().unwrap_or(0);
+    if number > MAX_INHERITED {
+        return Err(io::Error::other("too many of them"));
+    }
+    let names = variable("LISTEN_FDNAMES");
+    let names = names.split(':').map(str::to_owned);
+    Ok(names
+        .chain(std::iter::repeat(String::new()))
+        .take(number)
+        .collect())
 }
 
 fn local_address(socket: impl AsFd) -> io::Result<SocketAddr> {
