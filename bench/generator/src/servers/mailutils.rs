@@ -1,0 +1,39 @@
+//! GNU mailutils' POP3 server as Debian ships it, a process per connection.
+
+use super::{BOTH, Server, command, write};
+use crate::mail::Format;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::time::Duration;
+
+/// As a daemon.
+pub static MAILUTILS: Server = Server {
+    name: "mailutils",
+    about: "GNU mailutils 3.15 as Debian ships it, shadow file",
+    package: Some("mailutils-pop3d"),
+    formats: BOTH,
+    one_owner: false,
+    rest: Duration::ZERO,
+    configure: |site| {
+        // Where it locks a Maildir; it takes for granted that somebody has made it.
+        fs::create_dir_all("/run/lock/subsys/mail")?;
+        symlink("/run/lock", "/var/lock")?;
+        fs::set_permissions("/run/lock/subsys/mail", Permissions::from_mode(0o1777))?;
+        let pattern = match site.format {
+            Format::Mbox => "mbox:///var/mail/${user}",
+            Format::Maildir => "maildir:///home/${user}/Maildir",
+        };
+        write(
+            "/etc/mailutils.conf",
+            &format!(
+                "mailbox {{\n  mailbox-pattern \"{pattern}\";\n}};\n\
+                 program pop3d {{\n  mode daemon;\n  max-children 20000;\n  port 110;\n}};\n"
+            ),
+        )?;
+        Ok(vec![command(&[
+            "/usr/sbin/pop3d",
+            "--foreground",
+            "--daemon=20000",
+        ])])
+    },
+};

@@ -1,0 +1,106 @@
+//! The pieces of work, each done by one server in one turn. A turn returns figures for one or more rows of the table.
+
+mod fetch;
+mod flood;
+mod idle;
+mod large;
+mod poll;
+
+use crate::Outcome;
+use crate::mail::Format;
+use crate::servers::{CEILING, Server};
+use crate::setup::{Instance, SetUp};
+
+/// A piece of work.
+pub struct Work {
+    /// Selects it on the command line.
+    pub name: &'static str,
+    /// What has to be there, at full and at quick scale.
+    pub set_up: fn(quick: bool) -> SetUp,
+    /// Formats it is done with.
+    pub formats: &'static [Format],
+    /// Turns of each server, at full scale.
+    pub rounds: usize,
+    /// Whether the ceiling can be asked to do it.
+    pub has_ceiling: bool,
+    /// Does it once.
+    pub turn: fn(&Instance, quick: bool) -> Outcome<Vec<Figures>>,
+}
+
+impl Work {
+    /// Whether a server can be asked to do it.
+    pub fn is_for(&self, server: &Server, format: Format) -> bool {
+        let can = self.has_ceiling || server.name != CEILING;
+        can && self.formats.contains(&format) && server.formats.contains(&format)
+    }
+}
+
+/// What one turn adds to one row.
+#[derive(Clone, Debug)]
+pub struct Figures {
+    /// The row, which has the format's name added.
+    pub row: &'static str,
+    /// What the work is about.
+    pub main: Figure,
+    /// What it cost, if the main figure does not say.
+    pub cost: Option<Figure>,
+    /// What else has to be known.
+    pub note: String,
+}
+
+/// A number with a unit.
+#[derive(Clone, Copy, Debug)]
+pub struct Figure {
+    /// The number.
+    pub value: f64,
+    /// Its unit.
+    pub unit: &'static str,
+    /// Which is better.
+    pub better: Better,
+}
+
+/// Which of two numbers is better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Better {
+    /// The larger.
+    More,
+    /// The smaller.
+    Less,
+}
+
+impl Figure {
+    /// A rate.
+    pub fn more(value: f64, unit: &'static str) -> Figure {
+        let better = Better::More;
+        Figure {
+            value,
+            unit,
+            better,
+        }
+    }
+
+    /// A cost.
+    pub fn less(value: f64, unit: &'static str) -> Figure {
+        let better = Better::Less;
+        Figure {
+            value,
+            unit,
+            better,
+        }
+    }
+}
+
+/// All work, in the order of the table.
+pub static ALL: &[Work] = &[
+    poll::POLL,
+    fetch::FETCH_ALL,
+    fetch::RETR_50K,
+    fetch::PIPELINED_50K,
+    fetch::PIPELINED_5M,
+    idle::MEMORY,
+    large::MBOX,
+    large::MAILDIR,
+    idle::CROWD,
+    idle::SILENT,
+    flood::FLOOD,
+];

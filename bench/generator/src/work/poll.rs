@@ -1,0 +1,58 @@
+//! Poll sessions: login, STAT, UIDL, LIST, QUIT, one command at a time, as programs do that look for new mail.
+
+use super::{Figure, Figures, Work};
+use crate::Outcome;
+use crate::client::Client;
+use crate::mail::Format;
+use crate::setup::{Instance, SetUp, polled};
+
+/// Sessions at the same time, each of another user.
+const CLIENTS: usize = 4;
+
+/// popa3d serves 500 sessions in ten seconds at most.
+const MAX_SESSIONS: usize = 400;
+
+/// 40 messages of 4 KB.
+pub const POLL: Work = Work {
+    name: "poll",
+    set_up: |_quick| SetUp::Everyday,
+    formats: &[Format::Mbox, Format::Maildir],
+    rounds: 7,
+    has_ceiling: true,
+    turn,
+};
+
+fn turn(instance: &Instance, quick: bool) -> Outcome<Vec<Figures>> {
+    let each = if quick { 120 } else { MAX_SESSIONS } / CLIENTS;
+    let sessions = (each * CLIENTS) as f64;
+    let (cost, ()) = instance.measure(move || {
+        in_parallel(CLIENTS, |number| {
+            let user = polled(number);
+            (0..each).try_for_each(|_| Client::login(&user)?.poll())
+        })
+    })?;
+    Ok(vec![Figures {
+        row: "poll session",
+        main: Figure::more(sessions / cost.elapsed.as_secs_f64(), "sessions/s"),
+        cost: Some(Figure::less(
+            cost.cpu.as_secs_f64() * 1e3 / sessions,
+            "ms CPU/session",
+        )),
+        note: String::new(),
+    }])
+}
+
+/// Runs `work` on `count` threads, which are told their numbers; returns the first error.
+pub fn in_parallel(count: usize, work: impl Fn(usize) -> Outcome<()> + Sync) -> Outcome<()> {
+    std::thread::scope(|scope| {
+        let work = &work;
+        let threads: Vec<_> = (0..count)
+            .map(|number| scope.spawn(move || work(number)))
+            .collect();
+        threads.into_iter().try_for_each(|thread| {
+            thread
+                .join()
+                .unwrap_or_else(|_| Err("a client's thread failed".into()))
+        })
+    })
+}
