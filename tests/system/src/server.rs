@@ -11,6 +11,9 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
+/// Lines of a log that are shown beside a failure.
+const MAX_LINES_SHOWN: usize = 20;
+
 /// A daemon; dropping it stops it.
 pub struct Server {
     master: Child,
@@ -79,19 +82,21 @@ impl Server {
         processes::tree(self.master())
     }
 
-    /// The process whose title is `popa3d: NAME`, awaited; a title may be cut to the 15 octets the kernel keeps.
+    /// The process whose title is `popa3d: NAME`, awaited; of several, the one that started the others.
     ///
     /// # Panics
     /// When there is none.
     pub fn role(&self, name: &str) -> Process {
+        poll::until(name, || self.roles(name).first().copied())
+    }
+
+    /// All processes whose title is `popa3d: NAME`; the kernel keeps 15 octets of it.
+    pub fn roles(&self, name: &str) -> Vec<Process> {
         let title = format!("popa3d: {name}");
         let kept = &title[..title.len().min(15)];
-        poll::until(&title, || {
-            self.processes().into_iter().find(|process| {
-                let called = process.title();
-                called == title || called == kept
-            })
-        })
+        let mut processes = self.processes();
+        processes.retain(|process| [title.as_str(), kept].contains(&process.title().as_str()));
+        processes
     }
 
     /// What it has written to standard error, each line without the ident and process number in front.
@@ -178,7 +183,10 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("the server's log:\n{}", self.log());
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            let last = &lines[lines.len().saturating_sub(MAX_LINES_SHOWN)..];
+            eprintln!("the end of the server's log:\n{}", last.join("\n"));
         }
         if self.master.try_wait().is_ok_and(|ended| ended.is_none()) {
             self.master().signal(Signal::TERM);

@@ -31,6 +31,19 @@ const ROLES: [(&str, u32); 6] = [
     ("maildrop", ALICE.id),
 ];
 
+/// Every process of every role, with the role's name and user.
+fn everybody(server: &Server) -> Vec<(&'static str, u32, Process)> {
+    let all = ROLES.into_iter().flat_map(|(role, user)| {
+        // Awaits the first, so that none is left out because it is only just being started.
+        server.role(role);
+        server
+            .roles(role)
+            .into_iter()
+            .map(move |process| (role, user, process))
+    });
+    all.collect()
+}
+
 fn status(process: Process, key: &str) -> String {
     process
         .status(key)
@@ -41,8 +54,7 @@ fn status(process: Process, key: &str) -> String {
 fn each_role_is_its_own_user_four_times_over() {
     Setup::new().as_root(|site| {
         in_full_work(site, |server| {
-            for (role, id) in ROLES {
-                let process = server.role(role);
+            for (role, id, process) in everybody(server) {
                 let four = [id.to_string().as_str(); 4].join(" ");
                 assert_eq!(status(process, "Uid"), four, "{role}");
                 assert_eq!(status(process, "Gid"), four, "{role}");
@@ -67,8 +79,7 @@ fn no_role_keeps_a_capability_but_the_spawner_what_it_is_for() {
     const CAP_SETGID_AND_SETUID: u64 = 1 << 6 | 1 << 7;
     Setup::new().as_root(|site| {
         in_full_work(site, |server| {
-            for (role, _) in ROLES {
-                let process = server.role(role);
+            for (role, _, process) in everybody(server) {
                 for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
                     let held = u64::from_str_radix(&status(process, set), 16).expect("a set");
                     let allowed = if role == "spawner" {
@@ -86,8 +97,7 @@ fn no_role_keeps_a_capability_but_the_spawner_what_it_is_for() {
 #[test]
 fn every_role_is_filtered_and_can_gain_nothing() {
     let check = |server: &Server| {
-        for (role, _) in ROLES {
-            let process = server.role(role);
+        for (role, _, process) in everybody(server) {
             assert_eq!(status(process, "NoNewPrivs"), "1", "{role}");
             assert_eq!(status(process, "Seccomp"), "2", "{role}");
             assert_eq!(status(process, "Threads"), "1", "{role}");
@@ -119,8 +129,7 @@ fn network_roles_see_an_empty_directory_that_they_cannot_write() {
 fn other_processes_cannot_look_into_a_role() {
     Setup::new().as_root(|site| {
         in_full_work(site, |server| {
-            for (role, _) in ROLES {
-                let process = server.role(role);
+            for (role, _, process) in everybody(server) {
                 // A process that may not be dumped or traced belongs to root under /proc.
                 let owner = fs::metadata(process.file("mem")).expect("its memory");
                 assert_eq!(
@@ -137,8 +146,8 @@ fn other_processes_cannot_look_into_a_role() {
 fn no_role_holds_a_descriptor_that_is_not_its_business() {
     Setup::new().as_root(|site| {
         in_full_work(site, |server| {
-            for (role, _) in ROLES {
-                for entry in fs::read_dir(server.role(role).file("fd"))
+            for (role, _, process) in everybody(server) {
+                for entry in fs::read_dir(process.file("fd"))
                     .expect("its descriptors")
                     .flatten()
                 {
@@ -173,8 +182,7 @@ fn without_root_every_role_is_the_one_user_and_still_confined() {
             } else {
                 rustix::process::getuid().as_raw()
             };
-            for (role, _) in ROLES {
-                let process = server.role(role);
+            for (role, _, process) in everybody(server) {
                 assert_eq!(process.user(), Some(user), "{role}");
                 assert_eq!(status(process, "CapEff"), "0000000000000000", "{role}");
             }

@@ -1,6 +1,8 @@
 //! Limits on connections and logins: refused with a short `-ERR` and a close, never with a hang.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, TcpStream};
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use system_tests::corpus;
 use system_tests::poll;
@@ -246,5 +248,41 @@ fn many_silent_connections_cost_no_process() {
         let _silent: Vec<Pop> = (0..300).map(|_| site.connect()).collect();
         assert_eq!(server.processes().len(), before, "processes");
         site.login(ALICE).ok("STAT");
+    });
+}
+
+#[test]
+fn logins_succeed_while_a_flood_is_handed_on() {
+    // Sockets in flight between two roles are counted by user in the kernel (ETOOMANYREFS), so that a flood could take
+    // from all sessions the right to pass theirs on.
+    let setup = Setup::new().set("limits", "sessions", "100000").set(
+        "limits",
+        "sessions_per_source",
+        "100000",
+    );
+    setup.as_root(|site| {
+        let _server = site.serve();
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    let flood: Vec<TcpStream> = (0..300)
+                        .filter_map(|_| TcpStream::connect(site.address).ok())
+                        .collect();
+                    for stream in &flood {
+                        let _gone = rustix::io::write(stream, b"USER nobody\r\n");
+                    }
+                }
+            });
+            let logins = std::panic::catch_unwind(AssertUnwindSafe(|| {
+                for _ in 0..60 {
+                    let mut pop = site.login(ALICE);
+                    pop.ok("QUIT");
+                    pop.expect_closed();
+                }
+            }));
+            over.store(true, Ordering::Relaxed);
+            logins.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        });
     });
 }
