@@ -330,7 +330,8 @@ impl Login<'_> {
         let sendable = !self.user.is_empty()
             && !self.user.contains('\0')
             && !self.password.as_bytes().is_empty()
-            && !self.password.as_bytes().contains(&0);
+            && !self.password.as_bytes().contains(&0)
+            && self.authzid.is_none_or(|authzid| !authzid.contains('\0'));
         if !sendable {
             return Err(ClientError::Unsendable);
         }

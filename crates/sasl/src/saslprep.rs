@@ -44,6 +44,11 @@ pub fn prepare_password(octets: &[u8]) -> Zeroizing<Vec<u8>> {
 
 /// The profile itself; `None` for prohibited characters.
 pub fn saslprep(text: &str, unassigned: Unassigned) -> Option<Zeroizing<String>> {
+    // Nearly all there is, and it need not go through the buffers of a normalizer.
+    if text.is_ascii() {
+        let refused = text.contains(is_prohibited);
+        return (!refused).then(|| Zeroizing::new(text.to_owned()));
+    }
     let normalized = || {
         text.chars()
             .map(|c| match tables::non_ascii_space_character(c) {

@@ -74,7 +74,7 @@ impl Decoys {
 
     fn derived(&self, hash: Hash, purpose: &[u8], block: u8, user: &str) -> Secret {
         let scheme = hash.scheme().as_bytes();
-        // NUL is in none of the first three, so no two inputs join to the same octets.
+        // Neither purpose nor scheme holds NUL, and a block is one octet: no two inputs join to the same octets.
         let parts = [purpose, b"\0", scheme, b"\0", &[block], user.as_bytes()];
         Hash::Sha256.hmac(self.key.as_bytes(), &parts)
     }
