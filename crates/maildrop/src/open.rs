@@ -145,9 +145,8 @@ impl Opened {
                 };
                 mbox::Mbox::scan(file, locks, limits, self.index).map(|mbox| Box::new(mbox) as _)
             }
-            Files::Maildir(folders) => {
-                maildir::Maildir::scan(folders, limits).map(|maildir| Box::new(maildir) as _)
-            }
+            Files::Maildir(folders) => maildir::Maildir::scan(folders, limits, self.index)
+                .map(|maildir| Box::new(maildir) as _),
         };
         maildrop.map_err(|problem| OpenError {
             path: self.path,

@@ -10,7 +10,7 @@
 //! have something to write, and rewriting all for one new message; here that message's row and the header are written.)
 //!
 //! ```text
-//! header  24 words   magic, kind, rows, octets of names, 0, sum (6), identity (12), sum of the header
+//! header  24 words   magic, kind, rows, octets of names, extra, sum (6), identity (12), sum of the header
 //! rows    6 words each, one for a message
 //! names   filled up with NULs to whole rows
 //! ```
@@ -62,6 +62,8 @@ pub(crate) struct Header {
     pub(crate) rows: u64,
     /// Octets of names behind them.
     pub(crate) names: u64,
+    /// What else that kind of maildrop has to say.
+    pub(crate) extra: u64,
     /// The sum of rows and names.
     pub(crate) sum: Checksum,
     pub(crate) identity: Identity,
@@ -86,13 +88,7 @@ impl Index {
             at: 0,
             offset: 0,
             left: length,
-            header: Header {
-                kind,
-                rows: 0,
-                names: 0,
-                sum: Checksum::new(),
-                identity: [0; 12],
-            },
+            header: Header::empty(kind),
             sum: Checksum::new(),
         };
         let mut header = [[0; 6]; HEADER / ROW];
@@ -118,6 +114,11 @@ impl Index {
             offset: (HEADER as u64).saturating_add(rows.saturating_mul(ROW as u64)),
             sum: known.map_or(Checksum::new(), |header| header.sum),
         }
+    }
+
+    /// Says something else about the same rows and names.
+    pub(crate) fn replace_header(&self, header: &Header) -> io::Result<()> {
+        self.file.write_all_at(&header.octets(), 0)
     }
 
     /// Throws the index away. What cannot be thrown away is found to be outdated, or harmless, as any index is.
@@ -223,23 +224,13 @@ impl Writer<'_> {
         self.row(&words(&last))
     }
 
-    /// Ends the index. Until the header is written, the old one stands, and its sum does not fit.
-    pub(crate) fn finish(
-        mut self,
-        kind: Kind,
-        rows: u64,
-        names: u64,
-        identity: Identity,
-    ) -> io::Result<Header> {
+    /// Ends the index with a header whose sum is filled in. Until it is written the old one stands, whose sum no longer
+    /// fits unless rows were only added.
+    pub(crate) fn finish(mut self, header: Header) -> io::Result<Header> {
         self.flush()?;
         self.file.set_len(self.offset.max(HEADER as u64))?;
-        let header = Header {
-            kind,
-            rows,
-            names,
-            sum: self.sum,
-            identity,
-        };
+        let sum = self.sum;
+        let header = Header { sum, ..header };
         self.file.write_all_at(&header.octets(), 0)?;
         Ok(header)
     }
@@ -255,11 +246,30 @@ impl Writer<'_> {
 }
 
 impl Header {
+    /// Of an index of nothing.
+    pub(crate) fn empty(kind: Kind) -> Self {
+        Header {
+            kind,
+            rows: 0,
+            names: 0,
+            extra: 0,
+            sum: Checksum::new(),
+            identity: [0; 12],
+        }
+    }
+
     fn rows(&self) -> [Row; HEADER / ROW] {
         let [s0, s1, s2, s3, s4, s5] = self.sum.lanes();
         let [a, b, c, d, e, f, g, h, i, j, k, l] = self.identity;
         let mut rows = [
-            [MAGIC, self.kind as u64, self.rows, self.names, 0, s0],
+            [
+                MAGIC,
+                self.kind as u64,
+                self.rows,
+                self.names,
+                self.extra,
+                s0,
+            ],
             [s1, s2, s3, s4, s5, a],
             [b, c, d, e, f, g],
             [h, i, j, k, l, 0],
@@ -274,14 +284,11 @@ impl Header {
 
     fn from_rows(rows: &[Row; HEADER / ROW]) -> Option<Self> {
         let [
-            [magic, kind, count, names, 0, s0],
+            [magic, kind, count, names, extra, s0],
             [s1, s2, s3, s4, s5, a],
             [b, c, d, e, f, g],
             [h, i, j, k, l, found],
-        ] = *rows
-        else {
-            return None;
-        };
+        ] = *rows;
         let mut unsummed = *rows;
         unsummed[3][5] = 0;
         let kind = match kind {
@@ -293,6 +300,7 @@ impl Header {
             kind,
             rows: count,
             names,
+            extra,
             sum: Checksum::resume([s0, s1, s2, s3, s4, s5]),
             identity: [a, b, c, d, e, f, g, h, i, j, k, l],
         };
@@ -324,8 +332,14 @@ mod tests {
         let mut writer = index.writer(None);
         (0..rows).for_each(|number| writer.row(&row(number)).unwrap());
         writer.names(names).unwrap();
-        let length = names.len() as u64;
-        writer.finish(Kind::Mbox, rows, length, IDENTITY).unwrap()
+        let header = Header {
+            rows,
+            names: names.len() as u64,
+            extra: 17,
+            identity: IDENTITY,
+            ..Header::empty(Kind::Mbox)
+        };
+        writer.finish(header).unwrap()
     }
 
     fn read(index: &Index) -> Option<(Vec<Row>, Vec<u8>)> {
@@ -358,7 +372,7 @@ mod tests {
         let header = write(&grown, 3, b"");
         let mut writer = grown.writer(Some(&header));
         (3..5).for_each(|number| writer.row(&row(number)).unwrap());
-        writer.finish(Kind::Mbox, 5, 0, IDENTITY).unwrap();
+        writer.finish(Header { rows: 5, ..header }).unwrap();
         write(&whole, 5, b"");
         assert_eq!(read(&grown), read(&whole));
         assert!(read(&grown).is_some());
@@ -412,13 +426,11 @@ mod tests {
         let index = index();
         for (rows, names) in [(u64::MAX, 0), (1, 0), (0, 1), (0, u64::MAX)] {
             let header = Header {
-                kind: Kind::Mbox,
                 rows,
                 names,
-                sum: Checksum::new(),
-                identity: IDENTITY,
+                ..Header::empty(Kind::Mbox)
             };
-            index.file.write_all_at(&header.octets(), 0).unwrap();
+            index.replace_header(&header).unwrap();
             assert!(index.reader(Kind::Mbox, u32::MAX).is_none());
         }
     }

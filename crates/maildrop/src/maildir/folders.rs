@@ -110,9 +110,9 @@ impl Folders {
     }
 
     /// Looks at a message without opening it; `None` if nothing lies there.
-    pub(super) fn look(&self, folder: Folder, name: &[u8]) -> io::Result<Option<Found<()>>> {
+    pub(super) fn look(&self, folder: Folder, name: &[u8]) -> io::Result<Option<Found<Stat>>> {
         match statat(self.fd(folder), name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Ok(Some(Found::new((), &stat))),
+            Ok(stat) => Ok(Some(Found::new(stat, &stat))),
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -143,15 +143,33 @@ impl Folders {
 }
 
 impl Facts {
+    pub(super) fn new(size: u64, modified: i64) -> Self {
+        Facts { size, modified }
+    }
+
+    pub(super) fn modified(&self) -> i64 {
+        self.modified
+    }
+
     /// `None` for what is no regular file.
     #[allow(clippy::unnecessary_cast)] // The fields' types differ between architectures.
     pub(super) fn of(stat: &Stat) -> Option<Self> {
         let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
         regular.then(|| Facts {
             size: u64::try_from(stat.st_size).unwrap_or(0),
-            modified: (stat.st_mtime as i64)
-                .saturating_mul(1_000_000_000)
-                .saturating_add(i64::try_from(stat.st_mtime_nsec).unwrap_or(0)),
+            modified: nanoseconds(stat.st_mtime as i64, stat.st_mtime_nsec as u64),
         })
     }
+}
+
+/// Time of the last change of anything, name and access included, in nanoseconds since 1970.
+#[allow(clippy::unnecessary_cast)] // As above.
+pub(super) fn changed(stat: &Stat) -> i64 {
+    nanoseconds(stat.st_ctime as i64, stat.st_ctime_nsec as u64)
+}
+
+fn nanoseconds(seconds: i64, nanoseconds: u64) -> i64 {
+    seconds
+        .saturating_mul(1_000_000_000)
+        .saturating_add_unsigned(nanoseconds)
 }

@@ -8,6 +8,7 @@ mod finder;
 mod folders;
 mod ids;
 mod name;
+mod saved;
 mod scan;
 mod update;
 
@@ -15,11 +16,13 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+use crate::index::Index;
 use crate::{CheckError, Limits, Maildrop, Problem, UniqueId, UpdateError, UpdateSummary};
 use finder::Finder;
 pub(crate) use folders::Folders;
 use folders::{Facts, Found};
 use name::{Arena, Folder, Name};
+use saved::Stamps;
 
 /// A Maildir as it was when the session began.
 pub(crate) struct Maildir {
@@ -27,6 +30,7 @@ pub(crate) struct Maildir {
     listing: Listing,
     skipped: u32,
     finder: Finder,
+    index: Option<Index>,
     /// The message read last, so that a message costs one look-up however many reads it takes.
     open: Option<(u32, File)>,
 }
@@ -43,6 +47,8 @@ struct Listing {
 struct Entry {
     octets: u64,
     facts: Facts,
+    /// When anything about the file was changed, in nanoseconds since 1970.
+    changed: i64,
     name: Name,
     /// How its unique-id is made; see [`ids::number`].
     id: u32,
@@ -53,17 +59,52 @@ const MAX_ENTRY_SIZE: usize = 48;
 const _: () = assert!(size_of::<Entry>() <= MAX_ENTRY_SIZE);
 
 impl Maildir {
-    /// Lists `folders` and counts the octets of every message.
-    pub(crate) fn scan(folders: Folders, limits: &Limits) -> Result<Self, Problem> {
-        let (listing, skipped) = scan::scan(&folders, limits)?;
+    /// Lists `folders` and counts the octets of every message that `index` does not know.
+    pub(crate) fn scan(
+        folders: Folders,
+        limits: &Limits,
+        index: Option<Index>,
+    ) -> Result<Self, Problem> {
+        let (listing, skipped) = match &index {
+            Some(index) => scan_with(index, &folders, limits)?,
+            None => {
+                let scanned = scan::scan(&folders, limits, None)?;
+                (scanned.listing, scanned.skipped)
+            }
+        };
         Ok(Maildir {
             folders,
             listing,
             skipped,
             finder: Finder::new(),
+            index,
             open: None,
         })
     }
+}
+
+/// Takes over from an index what has not changed since, and brings it up to date.
+fn scan_with(index: &Index, folders: &Folders, limits: &Limits) -> Result<(Listing, u32), Problem> {
+    let look = || Stamps::of(folders).map_err(|error| Problem::Io("examine it", error));
+    let before = look()?;
+    // Before it is listed: a change from now on shows.
+    let settled = before.are_settled();
+    let saved = match saved::load(index, limits) {
+        Some(saved) if settled && saved.is_of(&before) => {
+            return Ok((saved.listing, saved.skipped));
+        }
+        saved => saved,
+    };
+    let known = saved.as_ref().map(|saved| &saved.listing);
+    let scanned = scan::scan(folders, limits, known)?;
+    let stamps = (settled && look()? == before).then_some(&before);
+    match saved {
+        Some(saved) if scanned.as_known && scanned.skipped == saved.skipped => {
+            saved.restamp(index, stamps);
+        }
+        _ => saved::write(index, &scanned.listing, scanned.skipped, stamps, &|_| true),
+    }
+    Ok((scanned.listing, scanned.skipped))
 }
 
 /// Opens a message, wherever it has been renamed to.
@@ -132,7 +173,8 @@ impl Maildrop for Maildir {
         let (_, file) = match self.open.take().filter(|open| open.0 == index) {
             Some(open) => self.open.insert(open),
             None => {
-                let file = open(&self.folders, &self.listing, &mut self.finder, entry)?;
+                let file = open(&self.folders, &self.listing, &mut self.finder, entry)
+                    .inspect_err(|error| doubt(self.index.as_ref(), error))?;
                 self.open.insert((index, file))
             }
         };
@@ -146,7 +188,25 @@ impl Maildrop for Maildir {
         self: Box<Self>,
         deleted: &dyn Fn(u32) -> bool,
     ) -> Result<UpdateSummary, UpdateError> {
-        update::remove(&self.folders, &self.listing, deleted)
+        let result = update::remove(&self.folders, &self.listing, deleted);
+        if let Some(index) = &self.index
+            && (0..self.count()).any(deleted)
+        {
+            // Others may have changed the directories meanwhile, so that they are to be listed next time.
+            saved::write(index, &self.listing, self.skipped, None, &|index| {
+                !deleted(index)
+            });
+        }
+        result
+    }
+}
+
+/// Throws away an index that knew a file otherwise than it is.
+fn doubt(index: Option<&Index>, error: &io::Error) {
+    if let Some(index) = index
+        && error.kind() == io::ErrorKind::InvalidData
+    {
+        index.clear();
     }
 }
 
@@ -160,5 +220,7 @@ fn retry(mut read: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     }
 }
 
+#[cfg(test)]
+mod index_tests;
 #[cfg(test)]
 mod tests;

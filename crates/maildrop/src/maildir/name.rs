@@ -23,7 +23,23 @@ pub(super) struct Arena {
     octets: Vec<u8>,
 }
 
+impl Name {
+    pub(super) fn new(at: u32, length: u8, folder: Folder) -> Self {
+        Name { at, length, folder }
+    }
+}
+
 impl Arena {
+    /// Takes names that were kept elsewhere.
+    pub(super) fn from_octets(octets: Vec<u8>) -> Self {
+        Arena { octets }
+    }
+
+    /// How many octets all names have.
+    pub(super) fn octets(&self) -> usize {
+        self.octets.len()
+    }
+
     /// Keeps a name; `None` if it is longer than a file name can be (255 octets), or the arena is full (at 4 GiB).
     pub(super) fn store(&mut self, folder: Folder, name: &[u8]) -> Option<Name> {
         let at = u32::try_from(self.octets.len()).ok()?;
@@ -46,10 +62,15 @@ impl Arena {
     pub(super) fn sort_by_delivery(&self, names: &mut [Name]) {
         let key = |name: &Name| {
             let octets = self.name(*name);
-            (delivery_time(octets), base(octets), octets)
+            (place(octets), octets)
         };
         names.sort_unstable_by(|one, other| key(one).cmp(&key(other)));
     }
+}
+
+/// Where a message comes among others: by the second of its delivery, then by base.
+pub(super) fn place(name: &[u8]) -> (u64, &[u8]) {
+    (delivery_time(name), base(name))
 }
 
 /// What names the message: all before the first `:`, behind which the flags are.

@@ -4,42 +4,63 @@ use std::fs::File;
 use std::io::{self, Read};
 
 use pop3_proto::multiline::Counter;
+use rustix::fs::Stat;
 
 use super::finder::Finder;
-use super::folders::{Facts, Folders, Found, OpenFile};
-use super::name::{Arena, Folder, Name};
+use super::folders::{Facts, Folders, Found, OpenFile, changed};
+use super::name::{Arena, Folder, Name, base, place};
 use super::{Entry, Listing, ids, retry};
 use crate::{Limits, Problem};
 
 /// Octets read at once, as in an mbox.
 const BLOCK: usize = 128 * 1024;
 
-/// Lists all messages, and tells how many files were passed over because they are no readable mail.
-pub(super) fn scan(folders: &Folders, limits: &Limits) -> Result<(Listing, u32), Problem> {
+/// What a scan has found.
+pub(super) struct Scanned {
+    pub(super) listing: Listing,
+    /// Files passed over because they are no readable mail.
+    pub(super) skipped: u32,
+    /// All is as it was known before, by the same names.
+    pub(super) as_known: bool,
+}
+
+/// Lists all messages. Those in `known` are not counted again, if they are evidently the same.
+pub(super) fn scan(
+    folders: &Folders,
+    limits: &Limits,
+    known: Option<&Listing>,
+) -> Result<Scanned, Problem> {
     let listed = folders.list(limits.messages);
-    let (mut arena, mut names) = listed.map_err(|error| Problem::Io("list it", error))?;
+    let (arena, mut names) = listed.map_err(|error| Problem::Io("list it", error))?;
     if names.len() > usize::try_from(limits.messages).unwrap_or(usize::MAX) {
         return Err(Problem::TooManyMessages(limits.messages));
     }
     arena.sort_by_delivery(&mut names);
 
     let unreadable = |error| Problem::Io("read a message of it", error);
-    let mut finder = Finder::new();
+    let mut examination = Examination {
+        folders,
+        known: known.map(|listing| Known { listing, at: 0 }),
+        finder: Finder::new(),
+        arena,
+    };
     let mut buffer = vec![0; BLOCK];
     let mut entries: Vec<Entry> = Vec::new();
     let mut skipped = 0_u32;
+    let mut unchanged = 0_usize;
     let mut last_inode = None;
     let mut total = 0_u64;
     for name in names {
-        let located = locate(folders, &mut finder, &mut arena, name).map_err(unreadable)?;
-        let Some((name, found)) = located else {
+        let examined = examination.examine(name).map_err(unreadable)?;
+        let Some(Examined { name, found }) = examined else {
             continue;
         };
-        let Found::Message((file, stat), facts) = found else {
+        let Found::Message((stat, content), facts) = found else {
             skipped = skipped.saturating_add(1);
             continue;
         };
         // On its way from `new` to `cur` a message may have been listed in both.
+        let arena = &examination.arena;
         let same_base = entries
             .last()
             .is_some_and(|last| arena.base(last.name) == arena.base(name));
@@ -56,19 +77,126 @@ pub(super) fn scan(folders: &Folders, limits: &Limits) -> Result<(Listing, u32),
                 limit: limits.octets,
             });
         }
+        let octets = match content {
+            Content::Unchanged(octets) => {
+                unchanged = unchanged.saturating_add(1);
+                octets
+            }
+            Content::Renamed(octets) => octets,
+            Content::New(file) => count_octets(&file, facts, &mut buffer).map_err(unreadable)?,
+        };
         entries.push(Entry {
-            octets: count_octets(&file, facts, &mut buffer).map_err(unreadable)?,
+            octets,
             facts,
+            changed: changed(&stat),
             name,
             id: 0,
         });
     }
+    let arena = examination.arena;
     let numbers = ids::number(&arena, entries.iter().map(|entry| entry.name));
     for (entry, number) in entries.iter_mut().zip(numbers) {
         entry.id = number;
     }
     entries.shrink_to_fit();
-    Ok((Listing { arena, entries }, skipped))
+    let count = entries.len();
+    Ok(Scanned {
+        listing: Listing { arena, entries },
+        skipped,
+        as_known: unchanged == count && known.is_some_and(|known| known.entries.len() == count),
+    })
+}
+
+/// Looks at one message after another, in the order of their delivery.
+struct Examination<'a> {
+    folders: &'a Folders,
+    known: Option<Known<'a>>,
+    finder: Finder,
+    arena: Arena,
+}
+
+/// A message that was listed.
+struct Examined {
+    /// The name by which it was found.
+    name: Name,
+    found: Found<(Stat, Content)>,
+}
+
+/// What is in a message.
+enum Content {
+    /// What there was before, under the same name; holds its octets on the wire.
+    Unchanged(u64),
+    /// The same, under another name.
+    Renamed(u64),
+    /// What has yet to be counted.
+    New(File),
+}
+
+impl Examination<'_> {
+    /// Looks at a message, and opens it unless it is known and unchanged; `None` if it is gone.
+    fn examine(&mut self, name: Name) -> io::Result<Option<Examined>> {
+        let octets = self.arena.name(name);
+        let known = self.known.as_mut();
+        let known = known.and_then(|known| known.find(name.folder, octets));
+        if let Some((entry, true)) = known
+            && let Some(Found::Message(stat, facts)) = self.folders.look(name.folder, octets)?
+            && facts == entry.facts
+            && changed(&stat) == entry.changed
+        {
+            let content = Content::Unchanged(entry.octets);
+            let found = Found::Message((stat, content), facts);
+            return Ok(Some(Examined { name, found }));
+        }
+        let located = locate(self.folders, &mut self.finder, &mut self.arena, name)?;
+        Ok(located.map(|(name, found)| {
+            let found = match found {
+                Found::NoMail => Found::NoMail,
+                Found::Message((file, stat), facts) => {
+                    let content = match known {
+                        Some((entry, false)) if entry.facts == facts => {
+                            Content::Renamed(entry.octets)
+                        }
+                        _ => Content::New(file),
+                    };
+                    Found::Message((stat, content), facts)
+                }
+            };
+            Examined { name, found }
+        }))
+    }
+}
+
+/// The messages of an index, gone through in the order of their delivery.
+struct Known<'a> {
+    listing: &'a Listing,
+    at: usize,
+}
+
+/// Messages of the same base that are looked at for one of the same name; there should be but one.
+const MAX_SAME: usize = 8;
+
+impl<'a> Known<'a> {
+    /// The message of a name that comes behind those asked for before, and whether it had the same name.
+    fn find(&mut self, folder: Folder, name: &[u8]) -> Option<(&'a Entry, bool)> {
+        let Listing { arena, entries } = self.listing;
+        let wanted = place(name);
+        let mut rest = entries.get(self.at..).unwrap_or_default();
+        while let Some((entry, others)) = rest.split_first()
+            && place(arena.name(entry.name)) < wanted
+        {
+            rest = others;
+            self.at = self.at.saturating_add(1);
+        }
+        let mut same = rest
+            .iter()
+            .take_while(|entry| arena.base(entry.name) == base(name))
+            .take(MAX_SAME)
+            .peekable();
+        let first = same.peek().copied();
+        same.find(|entry| entry.name.folder == folder && arena.name(entry.name) == name)
+            .map(|entry| (entry, true))
+            .or(first.map(|entry| (entry, false)))
+    }
 }
 
 /// What lies at a name, or at the one that it has been renamed to since it was listed; `None` if it is gone.

@@ -6,12 +6,12 @@ use super::*;
 use crate::testing::{impatient, wire};
 
 /// A Maildir in a directory of its own.
-struct Home {
-    directory: tempfile::TempDir,
+pub(super) struct Home {
+    pub(super) directory: tempfile::TempDir,
 }
 
 impl Home {
-    fn new(files: &[(&str, &[u8])]) -> Self {
+    pub(super) fn new(files: &[(&str, &[u8])]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let home = Home { directory };
         for folder in ["new", "cur", "tmp"] {
@@ -23,33 +23,48 @@ impl Home {
         home
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    fn write(&self, name: &str, content: &[u8]) {
+    pub(super) fn write(&self, name: &str, content: &[u8]) {
         fs::write(self.path(name), content).unwrap();
     }
 
-    fn rename(&self, from: &str, to: &str) {
+    pub(super) fn rename(&self, from: &str, to: &str) {
         fs::rename(self.path(from), self.path(to)).unwrap();
     }
 
-    fn folders(&self) -> Folders {
+    pub(super) fn folders(&self) -> Folders {
         let open = |name| fs::File::open(self.path(name)).unwrap().into();
         Folders::new(open("new"), open("cur"))
     }
 
     fn scan(&self, limits: &Limits) -> Result<Maildir, Problem> {
-        Maildir::scan(self.folders(), limits)
+        Maildir::scan(self.folders(), limits, self.index())
     }
 
-    fn open(&self) -> Box<Maildir> {
+    /// The index, if [`Home::indexed`] has made one.
+    fn index(&self) -> Option<Index> {
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .open(self.path("index"));
+        file.ok().map(Index::new)
+    }
+
+    /// With an index, which is empty at first.
+    pub(super) fn indexed(self) -> Self {
+        self.write("index", b"");
+        self
+    }
+
+    pub(super) fn open(&self) -> Box<Maildir> {
         Box::new(self.scan(&impatient()).unwrap())
     }
 
     /// Names of all files in `new` and `cur`, sorted.
-    fn files(&self) -> Vec<String> {
+    pub(super) fn files(&self) -> Vec<String> {
         let mut names = Vec::new();
         for folder in ["new", "cur"] {
             for entry in fs::read_dir(self.path(folder)).unwrap() {
@@ -341,6 +356,7 @@ fn a_message_of_more_than_four_gib_can_be_read_to_its_end() {
     let entry = Entry {
         octets: size + 1,
         facts,
+        changed: 0,
         name,
         id: 0,
     };
@@ -352,6 +368,7 @@ fn a_message_of_more_than_four_gib_can_be_read_to_its_end() {
         },
         skipped: 0,
         finder: Finder::new(),
+        index: None,
         open: None,
     };
     let mut read = [0; 16];

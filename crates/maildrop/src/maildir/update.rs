@@ -58,7 +58,7 @@ fn remove_one(
     entry: &Entry,
 ) -> io::Result<()> {
     let remove = |folder: Folder, name: &[u8]| match folders.look(folder, name)? {
-        Some(Found::Message((), facts)) if facts == entry.facts => {
+        Some(Found::Message(_, facts)) if facts == entry.facts => {
             Ok(folders.unlink(folder, name)?.then_some(()))
         }
         None => Ok(None),

@@ -177,7 +177,11 @@ impl Indexed {
             ])?;
             rows = rows.saturating_add(1);
         }
-        writer.finish(Kind::Mbox, rows, 0, self.identity)?;
+        writer.finish(Header {
+            rows,
+            identity: self.identity,
+            ..Header::empty(Kind::Mbox)
+        })?;
         Ok(())
     }
 }
