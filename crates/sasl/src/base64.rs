@@ -146,5 +146,7 @@ mod tests {
         assert_eq!(decode(b"AAAA", 2), Err(DecodeError::TooLong));
         assert_eq!(decode(b"AAA=", 2).unwrap().len(), 2);
         assert_eq!(decode(b"AAAAAAAA", 3), Err(DecodeError::TooLong));
+        // Not even looked at.
+        assert_eq!(decode(b"!!!!!!!!", 3), Err(DecodeError::TooLong));
     }
 }
