@@ -30,6 +30,8 @@ const MAX_PID_DIGITS: u64 = 20;
 pub(crate) struct Dotlock {
     directory: OwnedFd,
     name: OsString,
+    /// Whose lock is stale whatever its age.
+    dead: Option<Pid>,
 }
 
 /// A dotlock held until dropped.
@@ -44,7 +46,17 @@ impl Dotlock {
     pub(crate) fn for_mailbox(directory: OwnedFd, name: &OsStr) -> Self {
         let mut name = name.to_owned();
         name.push(".lock");
-        Dotlock { directory, name }
+        Dotlock {
+            directory,
+            name,
+            dead: None,
+        }
+    }
+
+    /// The same, where process `dead` is known to have ended and may have left its lock.
+    pub(crate) fn after(self, dead: i32) -> Self {
+        let dead = Pid::from_raw(dead.max(0));
+        Dotlock { dead, ..self }
     }
 
     pub(crate) fn directory(&self) -> &OwnedFd {
@@ -89,7 +101,9 @@ impl Dotlock {
         let age = clock_gettime(ClockId::Realtime)
             .tv_sec
             .saturating_sub(found.st_mtime);
-        if age < STALE_AFTER || self.maker().is_some_and(is_alive) {
+        let maker = self.maker();
+        let is_left = maker.is_some() && maker == self.dead;
+        if !is_left && (age < STALE_AFTER || maker.is_some_and(is_alive)) {
             return Ok(false);
         }
         // Looked at again: it must still be the one whose age and maker were read.
@@ -225,6 +239,30 @@ mod tests {
             let held = dotlock.try_acquire().unwrap();
             assert_eq!(held.is_some(), broken, "{content:?} of {age} s");
         }
+    }
+
+    #[test]
+    fn the_lock_of_a_process_known_to_be_dead_is_broken_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("box.lock");
+        let dead = i32::try_from(dead_pid()).unwrap();
+        aged(&path, "1\n", 0);
+        assert!(
+            dotlock(directory.path())
+                .after(dead)
+                .try_acquire()
+                .unwrap()
+                .is_none()
+        );
+        aged(&path, &format!("{dead}\n"), 0);
+        assert!(dotlock(directory.path()).try_acquire().unwrap().is_none());
+        assert!(
+            dotlock(directory.path())
+                .after(dead)
+                .try_acquire()
+                .unwrap()
+                .is_some()
+        );
     }
 
     #[test]

@@ -191,7 +191,7 @@ pub enum UpdateError {
     Busy,
     /// The system refused something before anything was changed; nothing has been removed.
     Io(&'static str, io::Error),
-    /// The system refused something halfway through an mbox: kept mail is whole, but may be there twice in part.
+    /// The system refused something halfway through an mbox. What was begun will be finished from the journal.
     Interrupted(&'static str, io::Error),
     /// Some files of a Maildir could not be removed.
     Partial {
@@ -238,7 +238,7 @@ impl fmt::Display for UpdateError {
             UpdateError::Interrupted(doing, error) => {
                 write!(
                     formatter,
-                    "update interrupted halfway: cannot {doing}: {error}"
+                    "update interrupted and yet to be finished: cannot {doing}: {error}"
                 )
             }
             UpdateError::Partial {

@@ -25,11 +25,11 @@
 //! | an mbox cut into messages | `mbox/scan.rs` |
 //! | a popa3d unique-id computed | `mbox/digest.rs` |
 //! | mail removed | `mbox/update.rs`, `maildir/update.rs` |
+//! | an update of an mbox that survives a crash | `mbox/journal/mod.rs` |
 //! | what is known of a maildrop from the last session | `index/mod.rs`, `mbox/saved.rs` |
 //!
-//! Two parts are still to come, and have their place: the journal of a crash-safe UPDATE takes over in `mbox/update.rs`
-//! where the plan is carried out; a map of unique-ids carried over from another server wraps a `Box<dyn Maildrop>` and
-//! answers [`Maildrop::unique_id`] itself.
+//! One part is still to come, and has its place: a map of unique-ids carried over from another server wraps a
+//! `Box<dyn Maildrop>` and answers [`Maildrop::unique_id`] itself.
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(test),
@@ -62,5 +62,6 @@ pub use index::Index;
 pub use location::{Account, Expanded, Location, LocationError};
 pub use lock::FileLock;
 pub use maildrop::{Limits, MAX_MESSAGES, MAX_OCTETS, Maildrop, UpdateSummary};
+pub use mbox::journal::{Journal, KEPT_OCTETS, Keeper};
 pub use open::{Access, Descriptor, OpenOptions, Opened, open};
 pub use unique_id::UniqueId;

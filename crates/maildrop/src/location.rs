@@ -4,8 +4,10 @@
 //! part of a path only as (part of) one component that can neither be hidden, nor an option, nor lead elsewhere, and
 //! [`open`](crate::open()) does not follow links from the first such component on.
 
+use std::ffi::OsStr;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
 
 /// Longest value put into a path: NAME_MAX of Linux file systems.
 pub const MAX_COMPONENT: usize = 255;
@@ -148,6 +150,33 @@ impl Location {
 }
 
 impl Expanded {
+    /// Whether the maildrop is an mbox, which has a journal.
+    pub fn is_mbox(&self) -> bool {
+        self.kind == Kind::Mbox
+    }
+
+    /// An mbox as a journal names it: base, NUL, path below it.
+    pub(crate) fn to_place(&self) -> Vec<u8> {
+        let [base, below] = [&self.base, &self.below].map(|path| path.as_os_str().as_bytes());
+        [base, b"\0", below].concat()
+    }
+
+    /// The mbox that a journal names; `None` if it names none. Nothing is to be believed but that it is a path:
+    /// [`open`](crate::open()) looks at it as the user whose journal it is.
+    pub(crate) fn from_place(place: &[u8]) -> Option<Self> {
+        let at = place.iter().position(|&octet| octet == 0)?;
+        let (base, below) = place.split_at_checked(at)?;
+        let [base, below] = [base, below.get(1..)?].map(|path| Path::new(OsStr::from_bytes(path)));
+        let is_below = below
+            .components()
+            .all(|component| matches!(component, Component::Normal(_)));
+        (base.is_absolute() && is_below && below.file_name().is_some()).then(|| Expanded {
+            kind: Kind::Mbox,
+            base: base.to_owned(),
+            below: below.to_owned(),
+        })
+    }
+
     /// The whole path, for logs.
     pub fn path(&self) -> PathBuf {
         match self.below == Path::new("") {
@@ -386,6 +415,31 @@ mod tests {
         for home in ["", "home/joe", "/home\0/joe"] {
             let account = Account { home, ..JOE };
             assert_eq!(location.expand(&account), Err(LocationError::Home));
+        }
+    }
+
+    #[test]
+    fn a_place_in_a_journal_is_the_location_or_none() {
+        let account = Account {
+            name: "alice",
+            home: "/home/alice",
+        };
+        for template in ["mbox:/var/mail/%u", "mbox:%h/mail/inbox"] {
+            let location = Location::parse(template).unwrap().expand(&account).unwrap();
+            assert_eq!(Expanded::from_place(&location.to_place()), Some(location));
+        }
+        let none: [&[u8]; 8] = [
+            b"",
+            b"/var/mail",
+            b"/var/mail\0",
+            b"var/mail\0alice",
+            b"/var/mail\0/etc/passwd",
+            b"/var/mail\0../alice",
+            b"/var/mail\0a/../../alice",
+            b"/var/mail\0a\0/b/..",
+        ];
+        for place in none {
+            assert_eq!(Expanded::from_place(place), None, "{place:?}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Locking a mailbox against delivery agents and mail readers: the fcntl lock that Debian policy 11.6 asks for, and where
 //! it is configured the dotlock, neither ever held while the other is waited for.
 
+use std::cell::Cell;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
@@ -54,6 +55,7 @@ pub(crate) struct Held<'a> {
     file_lock: &'a dyn FileLock,
     file: BorrowedFd<'a>,
     dotlock: Option<HeldDotlock<'a>>,
+    abandoned: Cell<bool>,
 }
 
 impl Locks {
@@ -80,6 +82,7 @@ impl Locks {
             file_lock: self.file_lock.as_ref(),
             file,
             dotlock: None,
+            abandoned: Cell::new(false),
         };
         if let Some(dotlock) = &self.dotlock {
             held.dotlock = dotlock.try_acquire()?;
@@ -98,10 +101,20 @@ impl Held<'_> {
             dotlock.refresh();
         }
     }
+
+    /// From now on, dropping this does not give the locks up: there is something left to be done under them. They end when the last duplicate of the
+    /// descriptor is closed; a dotlock stays until somebody removes it.
+    pub(crate) fn abandon(&self) {
+        self.abandoned.set(true);
+    }
 }
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
+        if self.abandoned.get() {
+            std::mem::forget(self.dotlock.take());
+            return;
+        }
         // Nothing can be done about a failure; the lock goes with the descriptor in any case.
         let _ = self.file_lock.unlock(self.file);
     }

@@ -16,6 +16,7 @@ use crate::empty::Empty;
 use crate::location::{Expanded, Kind};
 use crate::lock::{FileLock, Locks};
 use crate::maildir::{self, Folders};
+use crate::mbox::journal::{self, Journal};
 use crate::{Index, Limits, Maildrop, OpenError, Problem, mbox};
 
 /// Attempts at a look-up that the kernel gave up because something was renamed meanwhile (openat2's `EAGAIN`).
@@ -35,6 +36,7 @@ pub struct OpenOptions {
 pub struct Opened {
     path: PathBuf,
     files: Files,
+    journal: Option<Journal>,
     index: Option<Index>,
 }
 
@@ -90,6 +92,7 @@ pub fn open(location: &Expanded, options: &OpenOptions) -> Result<Opened, OpenEr
         Ok(files) => Ok(Opened {
             path,
             files,
+            journal: None,
             index: None,
         }),
         Err(problem) => Err(OpenError { path, problem }),
@@ -97,6 +100,61 @@ pub fn open(location: &Expanded, options: &OpenOptions) -> Result<Opened, OpenEr
 }
 
 impl Opened {
+    /// Gives an mbox the journal that UPDATE needs where mail has to be moved. Other kinds of maildrop need none.
+    #[must_use]
+    pub fn with_journal(self, journal: Journal) -> Self {
+        let journal = Some(journal);
+        Opened { journal, ..self }
+    }
+
+    /// Puts in the place of the mbox's descriptor this one, which process `dead` has locked and left. What it has left of a
+    /// dotlock goes at the next lock.
+    ///
+    /// # Errors
+    /// The two are not the same file: another took the mailbox's place.
+    pub fn with_locked(self, mailbox: File, dead: i32) -> Result<Self, OpenError> {
+        let Files::Mbox { file, dotlock } = self.files else {
+            return Ok(self);
+        };
+        let identity = |file: &File| fstat(file).map(|stat| (stat.st_dev, stat.st_ino));
+        let problem = match (identity(&file), identity(&mailbox)) {
+            (Ok(ours), Ok(theirs)) if ours == theirs => {
+                let dotlock = dotlock.map(|dotlock| dotlock.after(dead));
+                let file = mailbox;
+                let files = Files::Mbox { file, dotlock };
+                return Ok(Opened { files, ..self });
+            }
+            (Ok(_), Ok(_)) => Problem::Changed,
+            (Err(error), _) | (_, Err(error)) => Problem::Io("examine it", error.into()),
+        };
+        let path = self.path;
+        Err(OpenError { path, problem })
+    }
+
+    /// Finishes what an update has left unfinished in an mbox, and does nothing else.
+    ///
+    /// # Errors
+    /// The mailbox is locked, or the system refused something. In the latter case the lock stays with the descriptor.
+    pub fn recover(
+        mut self,
+        limits: &Limits,
+        file_lock: Box<dyn FileLock>,
+    ) -> Result<(), OpenError> {
+        let Files::Mbox { file, dotlock } = self.files else {
+            return Ok(());
+        };
+        let locks = Locks {
+            file_lock,
+            dotlock,
+            wait: limits.lock_wait,
+        };
+        let recovered = journal::recover(&file, &locks, self.journal.as_mut(), true);
+        recovered.map(drop).map_err(|problem| OpenError {
+            path: self.path,
+            problem,
+        })
+    }
+
     /// Adds the maildrop's index, which saves reading what is known and is brought up to date.
     #[must_use]
     pub fn with_index(self, index: Index) -> Self {
@@ -143,7 +201,8 @@ impl Opened {
                     dotlock,
                     wait: limits.lock_wait,
                 };
-                mbox::Mbox::scan(file, locks, limits, self.index).map(|mbox| Box::new(mbox) as _)
+                mbox::Mbox::scan(file, locks, limits, self.journal, self.index)
+                    .map(|mbox| Box::new(mbox) as _)
             }
             Files::Maildir(folders) => maildir::Maildir::scan(folders, limits, self.index)
                 .map(|maildir| Box::new(maildir) as _),

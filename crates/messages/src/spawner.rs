@@ -47,6 +47,8 @@ pub struct SpawnerConfig {
     pub session_locks: PathBuf,
     /// The directory of indexes, the same way. They are a cache: what is missing there is made again.
     pub indexes: PathBuf,
+    /// The directory of journals, one file for each mbox and user; the spawner owns it.
+    pub journals: PathBuf,
     /// What CAPA says.
     pub advertised: Advertised,
 }
@@ -58,6 +60,8 @@ pub enum ToSpawner {
     Auth,
     /// The configuration was read anew.
     Reload(SpawnerConfig),
+    /// The server has started: updates of mailboxes that were interrupted are to be found and finished.
+    Recover,
 }
 
 impl Message for ToSpawner {
@@ -66,7 +70,7 @@ impl Message for ToSpawner {
     fn descriptors(&self) -> usize {
         match self {
             ToSpawner::Auth => 1,
-            ToSpawner::Reload(_) => 0,
+            ToSpawner::Reload(_) | ToSpawner::Recover => 0,
         }
     }
 }

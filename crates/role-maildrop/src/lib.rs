@@ -2,7 +2,8 @@
 //!
 //! The spawner may become any user but root, and nothing else; only auth can ask it to. A maildrop process becomes the
 //! user, opens the maildrop, confines itself to it, and only then parses what the client sends. It answers PASS itself:
-//! `+OK` means locked and open.
+//! `+OK` means locked and open. Where one dies in the midst of UPDATE, the spawner keeps the mailbox locked and forks
+//! another to finish it.
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(test),
@@ -14,10 +15,14 @@
     )
 )]
 
+mod children;
 mod client;
 mod confinement;
 mod file_lock;
+mod guard;
+mod journal_file;
 mod process;
+mod recovery;
 mod session_lock;
 mod spawner;
 mod state_file;

@@ -1,8 +1,10 @@
 //! The maildrop process, from the fork to its last log line.
 //!
-//! In this order: the session lock's file is opened as the spawner, the process becomes the user, the maildrop's files are
-//! opened, everything else is given up; only then does it take over the client and look at mail.
+//! In this order: what is kept of the maildrop in the state directory is opened as the spawner, the process becomes the
+//! user, the maildrop's files are opened, everything else is given up; only then does it take over the client and look at
+//! mail.
 
+use std::fs::File;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
@@ -10,7 +12,8 @@ use confine::handover;
 use confine::identity::{self, Identity};
 use confine::sandbox::Confined;
 use confine::seccomp::Program;
-use maildrop::{Class, Expanded, Index, Location, OpenOptions, Opened};
+use maildrop::{Class, Expanded, Index, Journal, Location, LocationError, OpenOptions, Opened};
+use messages::Account;
 use messages::log::{Logger, Record};
 use messages::spawner::{SpawnerConfig, StartMaildrop};
 use pop3_proto::server::transaction::Limits;
@@ -20,8 +23,10 @@ use pop3_proto::{ResponseCode, reply};
 use crate::client::{Client, wait_for};
 use crate::confinement::confine;
 use crate::file_lock::file_lock;
+use crate::guard::Guard;
+use crate::journal_file::JournalName;
 use crate::session_lock::{LockFile, SessionLock};
-use crate::state_file;
+use crate::state_file::{self, PathHash};
 use crate::transaction::{End, Session, Tally};
 
 /// The session hands the client over at once.
@@ -33,12 +38,18 @@ pub struct Job<'a> {
     pub order: &'a StartMaildrop,
     /// How to serve.
     pub configuration: &'a SpawnerConfig,
+    /// Where the account's maildrop is.
+    pub location: &'a Result<Expanded, LocationError>,
     /// The directory of session locks.
     pub locks: BorrowedFd<'a>,
+    /// The directory of journals.
+    pub journals: BorrowedFd<'a>,
     /// The directory of indexes.
     pub indexes: BorrowedFd<'a>,
     /// Our end of the stream to the session.
     pub stream: BorrowedFd<'a>,
+    /// To the spawner.
+    pub guard: Guard,
     /// Where to log.
     pub logger: &'a Logger,
     /// The maildrop process's allow list.
@@ -51,6 +62,7 @@ pub struct Job<'a> {
 struct Place {
     location: Expanded,
     lock: LockFile,
+    journal: Option<File>,
     index: Option<Index>,
 }
 
@@ -94,6 +106,30 @@ impl From<maildrop::OpenError> for Failure {
             class: error.class(),
             client: error.for_client(),
         }
+    }
+}
+
+/// Where an account's maildrop is.
+///
+/// # Errors
+/// The configured location or the account's own is wrong, or the account's name cannot be part of it.
+pub fn location(
+    account: &Account,
+    configuration: &SpawnerConfig,
+) -> Result<Expanded, LocationError> {
+    let template = account.maildrop.as_ref();
+    Location::parse(template.unwrap_or(&configuration.location))?.expand(&maildrop::Account {
+        name: &account.name,
+        home: &account.home,
+    })
+}
+
+/// The journal of an account's mbox.
+pub fn journal_name(account: &Account, location: &Expanded) -> JournalName {
+    JournalName {
+        uid: account.uid,
+        gid: account.gid,
+        path: PathHash::of(&location.path()),
     }
 }
 
@@ -150,21 +186,14 @@ fn hold(job: &Job<'_>) -> Result<Held, String> {
 impl Job<'_> {
     /// Where the account's maildrop is, and what is kept of it, which is the spawner's.
     fn place(&self) -> Result<Place, Failure> {
-        let account = &self.order.account;
-        let template = account
-            .maildrop
-            .as_ref()
-            .unwrap_or(&self.configuration.location);
-        let place = Location::parse(template)
-            .and_then(|location| {
-                location.expand(&maildrop::Account {
-                    name: &account.name,
-                    home: &account.home,
-                })
-            })
-            .map_err(Failure::permanent)?;
+        let place = self.location.as_ref().map_err(Failure::permanent)?;
         let lock = LockFile::open(self.locks, &place.path())
             .map_err(|error| Failure::temporary(format_args!("session lock: {error}")))?;
+        let journal = place
+            .is_mbox()
+            .then(|| journal_name(&self.order.account, place).open(self.journals))
+            .transpose()
+            .map_err(|error| Failure::temporary(format_args!("journal: {error}")))?;
         let index = match state_file::open(self.indexes, &place.path(), "") {
             Ok(file) => Some(Index::new(file.into())),
             // Without it, everything works as well, and slower.
@@ -178,8 +207,9 @@ impl Job<'_> {
             }
         };
         Ok(Place {
-            location: place,
+            location: place.clone(),
             lock,
+            journal,
             index,
         })
     }
@@ -195,7 +225,11 @@ impl Job<'_> {
             owner: self.order.account.uid.as_raw(),
             dotlock: self.configuration.dotlock,
         };
-        let opened = maildrop::open(&place.location, &options)?;
+        let mut opened = maildrop::open(&place.location, &options)?;
+        if let Some(file) = place.journal {
+            let keeper = Box::new(self.guard.clone());
+            opened = opened.with_journal(Journal::new(file, &place.location, keeper));
+        }
         let opened = match place.index {
             Some(index) => opened.with_index(index),
             None => opened,
@@ -228,6 +262,7 @@ impl Job<'_> {
             )
             .map_err(Failure::permanent)
         });
+        self.guard.opened();
         match session {
             Ok(session) => {
                 let (end, tally) = session.serve(&held.pipelined);

@@ -1,8 +1,8 @@
 //! The spawner: told by auth who has logged in, forks the maildrop process.
 //!
-//! It keeps the lease of each session's connection until the process has ended, so that the listener counts it until then.
+//! It keeps the lease of each session's connection until the process has ended, so that the listener counts it until then;
+//! and, of a process that dies while it changes a mailbox, that mailbox, locked, until another has finished the work.
 
-use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -15,13 +15,18 @@ use confine::process::{self, Fork, Pid};
 use confine::sandbox::{Landlock, Limits, Sandbox};
 use confine::seccomp::Program;
 use confine::signals::{Signal, SignalFd};
+use maildrop::Expanded;
 use messages::log::{Logger, Record};
 use messages::role::{Report, Start};
 use messages::spawner::{SpawnerConfig, StartMaildrop, ToSpawner};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
-use crate::process::{Job, run as run_maildrop};
+use crate::children::{Child, Children, Heard, Unfinished};
+use crate::guard::Guard;
+use crate::journal_file::{self, JournalName};
+use crate::process::{Job, journal_name, location, run as run_maildrop};
+use crate::recovery::{self, Recovery};
 use crate::syscalls;
 
 /// Maildrop processes at a time; the listener's limit on connections is lower.
@@ -76,6 +81,8 @@ fn serve(control: &Channel) -> Result<(), String> {
     let (_confined, report) = sandbox.enter().map_err(|error| text(&error))?;
     let locks = open_directory(&start.configuration.session_locks)?;
     let indexes = open_directory(&start.configuration.indexes)?;
+    let journals = journal_file::open_directory(&start.configuration.journals)
+        .map_err(|error| format!("{}: {error}", start.configuration.journals.display()))?;
     let missing = report.missing.iter().map(|&what| what.to_owned()).collect();
     control
         .send(&Report::Ready { missing }, &[])
@@ -89,8 +96,9 @@ fn serve(control: &Channel) -> Result<(), String> {
         signals,
         locks,
         indexes,
+        journals,
         auth: None,
-        leases: HashMap::new(),
+        children: Children::default(),
     }
     .run()
     .map_err(|error| text(&error))
@@ -111,33 +119,45 @@ struct Spawner<'a> {
     signals: SignalFd,
     locks: OwnedFd,
     indexes: OwnedFd,
+    journals: OwnedFd,
     auth: Option<Channel>,
-    leases: HashMap<Pid, OwnedFd>,
+    children: Children,
 }
 
 impl Spawner<'_> {
-    /// Serves until the master has gone *and* auth, which may still have sessions to bring to their maildrops.
+    /// Serves until the master has gone *and* auth, which may still have sessions to bring to their maildrops, *and* the
+    /// last child: what one leaves unfinished, nobody else would finish.
     fn run(&mut self) -> io::Result<()> {
         let mut master = true;
-        loop {
+        while master || self.auth.is_some() || !self.children.is_empty() {
             let mut polled = vec![PollFd::new(&self.signals, PollFlags::IN)];
             polled.extend(master.then(|| PollFd::new(self.control, PollFlags::IN)));
             let auth_at = polled.len();
+            let auth = self.auth.as_ref();
+            polled.extend(auth.map(|auth| PollFd::new(auth, PollFlags::IN)));
+            let (pids, guards): (Vec<Pid>, Vec<&Channel>) = self.children.talking().unzip();
+            let guards_at = polled.len();
             polled.extend(
-                self.auth
-                    .as_ref()
-                    .map(|auth| PollFd::new(auth, PollFlags::IN)),
+                guards
+                    .iter()
+                    .map(|guard| PollFd::new(*guard, PollFlags::IN)),
             );
             match poll(&mut polled, None) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
-            let ready = |at: usize| {
-                polled
-                    .get(at)
-                    .is_some_and(|polled| !polled.revents().is_empty())
-            };
-            let (signals, control, auth) = (ready(0), master && ready(1), ready(auth_at));
+            let is_ready = |polled: &PollFd<'_>| !polled.revents().is_empty();
+            let ready = |at: usize| polled.get(at).is_some_and(is_ready);
+            let (signals, control) = (ready(0), master && ready(1));
+            let auth = self.auth.is_some() && ready(auth_at);
+            let speaking: Vec<Pid> = (guards_at..)
+                .zip(pids)
+                .filter(|&(at, _)| ready(at))
+                .map(|(_, pid)| pid)
+                .collect();
+            for pid in speaking {
+                self.hear(pid);
+            }
             if signals {
                 self.bury();
             }
@@ -147,12 +167,9 @@ impl Spawner<'_> {
             if auth {
                 self.take_orders();
             }
-            if !master && self.auth.is_none() {
-                return Ok(());
-            }
         }
+        Ok(())
     }
-
     /// Takes one order of the master; false: it has gone, or wants us gone.
     fn obey(&mut self) -> io::Result<bool> {
         match self.control.try_receive::<ToSpawner>() {
@@ -163,6 +180,10 @@ impl Spawner<'_> {
             }
             Ok(Some(Received::Message(ToSpawner::Reload(configuration), _))) => {
                 self.configuration = configuration;
+                Ok(true)
+            }
+            Ok(Some(Received::Message(ToSpawner::Recover, _))) => {
+                self.search();
                 Ok(true)
             }
             Ok(Some(Received::Closed)) => Ok(false),
@@ -178,7 +199,7 @@ impl Spawner<'_> {
             };
             match auth.try_receive::<StartMaildrop>() {
                 Ok(None) => return,
-                Ok(Some(Received::Message(order, descriptors))) => self.start(&order, descriptors),
+                Ok(Some(Received::Message(order, descriptors))) => self.start(order, descriptors),
                 Ok(Some(Received::Closed)) => self.auth = None,
                 Err(error) => {
                     self.logger
@@ -190,24 +211,25 @@ impl Spawner<'_> {
     }
 
     /// Forks a maildrop process. If that is not possible, the session notices that nobody takes its client over.
-    fn start(&mut self, order: &StartMaildrop, mut descriptors: Descriptors) {
+    fn start(&mut self, order: StartMaildrop, mut descriptors: Descriptors) {
         let (Some(stream), Some(lease)) = (descriptors.next(), descriptors.next()) else {
             return;
         };
-        let forked = if self.leases.len() < MAX_PROCESSES {
-            process::fork()
-        } else {
-            Err(io::Error::other("too many maildrop processes"))
-        };
-        match forked {
-            Ok(Fork::Parent(pid)) => {
-                self.leases.insert(pid, lease);
+        let location = location(&order.account, &self.configuration);
+        match self.fork() {
+            Ok((Some(pid), guard)) => {
+                let place = location.ok().filter(Expanded::is_mbox);
+                let mailbox = place.map(|place| (journal_name(&order.account, &place), place));
+                let child = Child::session(guard, lease, order.account.name, mailbox);
+                self.children.insert(pid, child);
             }
-            Ok(Fork::Child) => {
+            Ok((None, guard)) => {
                 let kept = [
                     stream.as_fd(),
                     self.locks.as_fd(),
                     self.indexes.as_fd(),
+                    self.journals.as_fd(),
+                    guard.as_fd(),
                     self.logger.channel().as_fd(),
                 ];
                 if process::close_all_except(&kept).is_err() {
@@ -215,11 +237,14 @@ impl Spawner<'_> {
                 }
                 drop(process::set_name(c"popa3d: maildrop"));
                 process::exit(run_maildrop(Job {
-                    order,
+                    order: &order,
                     configuration: &self.configuration,
+                    location: &location,
                     locks: self.locks.as_fd(),
                     indexes: self.indexes.as_fd(),
+                    journals: self.journals.as_fd(),
                     stream: stream.as_fd(),
+                    guard: Guard::new(guard),
                     logger: &self.logger,
                     program: &self.program,
                     required: self.required,
@@ -234,18 +259,145 @@ impl Spawner<'_> {
         }
     }
 
-    /// Lets go of the leases of processes that have ended.
+    /// Forks a process that finishes an update.
+    fn recover(&mut self, unfinished: Unfinished) {
+        let name = unfinished.name;
+        match self.fork() {
+            Ok((Some(pid), guard)) => {
+                self.children
+                    .insert(pid, Child::recovery(guard, unfinished));
+            }
+            Ok((None, guard)) => {
+                let orphan = unfinished.orphan.as_ref();
+                let mut kept = vec![
+                    self.journals.as_fd(),
+                    guard.as_fd(),
+                    self.logger.channel().as_fd(),
+                ];
+                kept.extend(orphan.map(|orphan| orphan.mailbox.as_fd()));
+                if process::close_all_except(&kept).is_err() {
+                    process::exit(1);
+                }
+                drop(process::set_name(c"popa3d: recover"));
+                process::exit(recovery::run(Recovery {
+                    name,
+                    orphan,
+                    journals: self.journals.as_fd(),
+                    configuration: &self.configuration,
+                    guard: Guard::new(guard),
+                    logger: &self.logger,
+                    program: &self.program,
+                    required: self.required,
+                }))
+            }
+            Err(error) => self.logger.log(
+                &Record::error("update not finished")
+                    .with("journal", name)
+                    .with("reason", error),
+            ),
+        }
+    }
+
+    /// Forks a process that searches for unfinished updates.
+    fn search(&mut self) {
+        match self.fork() {
+            Ok((Some(pid), guard)) => self.children.insert(pid, Child::search(guard)),
+            Ok((None, guard)) => {
+                let kept = [
+                    self.journals.as_fd(),
+                    guard.as_fd(),
+                    self.logger.channel().as_fd(),
+                ];
+                if process::close_all_except(&kept).is_err() {
+                    process::exit(1);
+                }
+                drop(process::set_name(c"popa3d: search"));
+                process::exit(recovery::search(
+                    self.journals.as_fd(),
+                    &guard,
+                    &self.logger,
+                    &self.program,
+                    self.required,
+                ))
+            }
+            Err(error) => self
+                .logger
+                .log(&Record::error("journals not searched").with("reason", error)),
+        }
+    }
+
+    /// Forks, with a channel between the two; without a pid it is the child that returns.
+    fn fork(&self) -> io::Result<(Option<Pid>, Channel)> {
+        if self.children.len() >= MAX_PROCESSES {
+            return Err(io::Error::other("too many maildrop processes"));
+        }
+        let (ours, theirs) = Channel::pair()?;
+        Ok(match process::fork()? {
+            Fork::Parent(pid) => (Some(pid), ours),
+            Fork::Child => (None, theirs),
+        })
+    }
+
+    /// Takes one message of a child.
+    fn hear(&mut self, pid: Pid) {
+        match self.children.hear(pid) {
+            None | Some(Heard::Nothing) => {}
+            Some(Heard::Finished) => {
+                if let Some(child) = self.children.get_mut(pid) {
+                    self.logger.log(&child.about(finished()));
+                }
+            }
+            Some(Heard::SetAside(name, reason)) => self.set_aside(pid, name, &reason),
+            Some(Heard::Unfinished(name)) => self.recover(Unfinished::found(name)),
+        }
+    }
+
+    /// Gives a child another journal. One that does not get it does not open the mailbox.
+    fn set_aside(&mut self, pid: Pid, name: JournalName, reason: &str) {
+        let Some(child) = self.children.get_mut(pid) else {
+            return;
+        };
+        let record = child.about(Record::error("journal set aside"));
+        let record = match name.set_aside(self.journals.as_fd()) {
+            Ok((aside, file)) => {
+                child.answer(&file);
+                record.with("reason", reason).with("file", aside)
+            }
+            Err(error) => {
+                child.end_talk();
+                record.with("reason", error)
+            }
+        };
+        self.logger.log(&record);
+    }
+
+    /// Lets go of what belonged to processes that have ended, once what they were doing has been finished.
     fn bury(&mut self) {
         while self.signals.read().is_some() {}
         while let Some((pid, status)) = process::wait_any() {
-            self.leases.remove(&pid);
+            let Some(mut child) = self.children.remove(pid) else {
+                continue;
+            };
+            while let Some(heard) = child.hear() {
+                if heard == Heard::Finished {
+                    self.logger.log(&child.about(finished()));
+                }
+            }
             if !status.success() {
                 self.logger.log(
-                    &Record::error("maildrop process died")
+                    &child
+                        .about(Record::error("maildrop process died"))
                         .with("pid", pid.as_raw_pid())
                         .with("status", status),
                 );
             }
+            if let Some(unfinished) = child.leave(pid, !status.success()) {
+                self.recover(unfinished);
+            }
         }
     }
+}
+
+fn finished() -> Record {
+    Record::warning("update finished that had been interrupted")
 }

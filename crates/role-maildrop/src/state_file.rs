@@ -1,6 +1,7 @@
 //! Files of the state directory that belong to one maildrop. They are opened as the spawner, whose directories they are
 //! in, and used by descriptor after the process has become the user, whose quota they do not count for.
 
+use std::fmt;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -8,14 +9,35 @@ use std::path::Path;
 use md5::{Digest, Md5};
 use rustix::fs::{Mode, OFlags, openat};
 
+/// The path of a maildrop as a part of file names: paths are longer than those may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PathHash(u128);
+
+impl PathHash {
+    /// Of the whole path.
+    pub fn of(path: &Path) -> Self {
+        let digest = Md5::digest(path.as_os_str().as_encoded_bytes());
+        Self(u128::from_be_bytes(digest.into()))
+    }
+
+    /// The hash that a file's name says it is about.
+    pub fn parse(text: &str) -> Option<Self> {
+        u128::from_str_radix(text, 16).ok().map(Self)
+    }
+}
+
+impl fmt::Display for PathHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
 /// Opens the file of the maildrop at `path` in one of the directories, making it if needed.
 ///
 /// # Errors
 /// What openat(2) says.
 pub fn open(directory: BorrowedFd<'_>, path: &Path, suffix: &str) -> io::Result<OwnedFd> {
-    // Paths are longer than file names may be.
-    let digest = Md5::digest(path.as_os_str().as_encoded_bytes());
-    let name = format!("{:032x}{suffix}", u128::from_be_bytes(digest.into()));
+    let name = format!("{}{suffix}", PathHash::of(path));
     Ok(openat(
         directory,
         name,

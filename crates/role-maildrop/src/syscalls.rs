@@ -13,6 +13,12 @@ const OPEN: &[Allow] = &[
     Allow::any(libc::SYS_newfstatat, "whose is it, and what?"),
 ];
 
+/// What looking after journals takes.
+const JOURNALS: &[Allow] = &[
+    Allow::any(libc::SYS_renameat, "a journal set aside"),
+    Allow::any(libc::SYS_renameat2, "a journal set aside"),
+];
+
 /// What locking takes.
 const LOCK: &[Allow] = &[
     Allow::when(
@@ -34,6 +40,7 @@ const MAILDROP: &[Allow] = &[
     Allow::any(libc::SYS_pread64, "octets of mail"),
     Allow::any(libc::SYS_pwrite64, "UPDATE of an mbox"),
     Allow::any(libc::SYS_ftruncate, "UPDATE of an mbox"),
+    Allow::any(libc::SYS_fallocate, "space for a journal"),
     Allow::any(libc::SYS_fsync, "UPDATE is durable"),
     Allow::any(libc::SYS_fdatasync, "UPDATE is durable"),
     Allow::any(libc::SYS_unlinkat, "messages of a Maildir, a dotlock"),
@@ -62,7 +69,7 @@ pub fn spawner() -> Policy {
     Policy::new(
         "spawner",
         &[
-            BASE, MESSAGES, PANIC, FORK, IDENTITY, CONFINE, OPEN, LOCK, MAILDROP,
+            BASE, MESSAGES, PANIC, FORK, IDENTITY, CONFINE, OPEN, JOURNALS, LOCK, MAILDROP,
         ],
     )
 }

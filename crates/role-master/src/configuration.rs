@@ -269,7 +269,7 @@ impl Configuration {
         self.file.sandbox == file::Sandbox::Required
     }
 
-    /// Where locks (and later journals and indexes) are.
+    /// Where locks, journals and indexes are.
     pub fn state_directory(&self) -> PathBuf {
         match (&self.file.state_directory, &self.runner) {
             (Some(path), _) => path.clone(),
@@ -398,6 +398,7 @@ impl Configuration {
             last: self.file.protocol.last,
             session_locks: self.state_directory().join("locks"),
             indexes: self.state_directory().join("index"),
+            journals: self.state_directory().join("journal"),
             advertised: self.advertised(),
         }
     }

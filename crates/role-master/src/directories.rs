@@ -1,7 +1,7 @@
 //! The directories that the roles need, made where they are missing and checked where they are there.
 
 use std::fmt;
-use std::fs::{self, DirBuilder, Permissions};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
 use std::path::Path;
@@ -35,7 +35,7 @@ pub fn prepare(
     let state = configuration.state_directory();
     in_directory(&state, |path| make(path, 0o755))?;
     let spawner = configuration.spawner();
-    for directory in [spawner.session_locks, spawner.indexes] {
+    for directory in [spawner.session_locks, spawner.indexes, spawner.journals] {
         in_directory(&directory, |path| {
             make(path, 0o700)?;
             if let Some(owner) = identities.of(Role::Spawner) {
@@ -55,7 +55,12 @@ fn in_directory(
 }
 
 fn make(path: &Path, mode: u32) -> io::Result<()> {
+    let is_new = !path.exists();
     DirBuilder::new().recursive(true).mode(mode).create(path)?;
+    if let (true, Some(parent)) = (is_new, path.parent()) {
+        // A journal is worth nothing whose directory a power cut takes away.
+        File::open(parent)?.sync_all()?;
+    }
     // A link to a directory would do for `create`, but whoever can change the link would choose where state is kept.
     if !fs::symlink_metadata(path)?.is_dir() {
         return Err(io::Error::other("is not a directory"));

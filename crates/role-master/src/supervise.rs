@@ -12,6 +12,7 @@ use confine::process;
 use confine::signals::{Signal, SignalFd};
 use messages::log::Record;
 use messages::role::{Report, Role};
+use messages::spawner::ToSpawner;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sd_notify::NotifyState;
 
@@ -143,7 +144,14 @@ impl Master {
             &self.configuration,
             &self.sockets,
             &mut self.certificates,
-        )
+        )?;
+        match self.roles.find(Role::Spawner) {
+            // Not in inetd's service, where every connection would be a start.
+            Some(spawner) if role == Role::Spawner => {
+                spawner.control.try_send(&ToSpawner::Recover, &[])
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Waits until all roles that have been started are at work.

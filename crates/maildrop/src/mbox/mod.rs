@@ -5,6 +5,7 @@
 
 mod count;
 mod digest;
+pub(crate) mod journal;
 mod opening;
 mod saved;
 mod scan;
@@ -20,6 +21,7 @@ use crate::index::Index;
 use crate::lock::{Held, LockError, Locks};
 use crate::stamp::Stamp;
 use crate::{CheckError, Limits, Maildrop, Problem, UniqueId, UpdateError, UpdateSummary};
+use journal::Journal;
 use opening::Reading;
 use saved::Indexed;
 use scan::{BLOCK, ScanError, scan};
@@ -29,6 +31,7 @@ use table::Table;
 pub(crate) struct Mbox {
     file: File,
     locks: Locks,
+    journal: Option<Journal>,
     table: Table,
     /// The file when its messages were last known to be those of the table.
     stamp: Stamp,
@@ -45,12 +48,10 @@ impl Mbox {
         file: File,
         locks: Locks,
         limits: &Limits,
+        mut journal: Option<Journal>,
         index: Option<Index>,
     ) -> Result<Self, Problem> {
-        let held = locks.acquire(file.as_fd()).map_err(|error| match error {
-            LockError::Busy => Problem::Busy,
-            LockError::Io(error) => Problem::Io("lock it", error),
-        })?;
+        let held = journal::recover(&file, &locks, journal.as_mut(), false)?;
         let stamp = Stamp::of(&file).map_err(|error| Problem::Io("examine it", error))?;
         if stamp.size() > limits.octets {
             return Err(Problem::TooManyOctets {
@@ -78,6 +79,7 @@ impl Mbox {
         Ok(Mbox {
             file,
             locks,
+            journal,
             table: read.table,
             stamp,
             end: stamp.size(),
@@ -241,15 +243,24 @@ impl Maildrop for Mbox {
     }
 
     fn update(
-        self: Box<Self>,
+        mut self: Box<Self>,
         deleted: &dyn Fn(u32) -> bool,
     ) -> Result<UpdateSummary, UpdateError> {
         let Some(first) = (0..self.count()).find(|&index| deleted(index)) else {
             return Ok(UpdateSummary::default());
         };
+        let mut journal = self.journal.take();
         let held = self.lock()?;
         let (stamp, end) = self.doubt(self.verify(&held, first))?;
-        let removed = update::remove(&held, &self.file, &self.table, end..stamp.size(), deleted);
+        let later = end..stamp.size();
+        let removed = update::remove(
+            &held,
+            &self.file,
+            &self.table,
+            later,
+            deleted,
+            journal.as_mut(),
+        );
         match (&self.index, &removed) {
             (Some(index), Ok(_)) => self.index_kept(index, held, end, deleted),
             (Some(index), Err(_)) => index.clear(),

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::*;
 use crate::FileLock;
-use crate::testing::{Flock, impatient, wire};
+use crate::testing::{Flock, impatient, journal_in, wire};
 
 /// A mailbox in a directory of its own.
 pub(super) struct Mailbox {
@@ -46,7 +46,8 @@ impl Mailbox {
             dotlock: None,
             wait: limits.lock_wait,
         };
-        Mbox::scan(self.handle(), locks, limits, self.index())
+        let journal = journal_in(self.directory.path());
+        Mbox::scan(self.handle(), locks, limits, Some(journal), self.index())
     }
 
     /// The index, if [`Mailbox::indexed`] has made one.
@@ -368,14 +369,29 @@ fn a_refused_write_is_told_apart_from_a_refusal_before_it() {
         open
     };
     let mailbox = Mailbox::new(&mbox(0..3));
+    let cut = read_only(&mailbox).update(&|index| index == 2);
+    assert!(matches!(cut, Err(UpdateError::Io("cut it", _))), "{cut:?}");
+    assert_eq!(mailbox.content(), mbox(0..3));
     let moved = read_only(&mailbox).update(&|index| index == 0);
     assert!(
         matches!(moved, Err(UpdateError::Interrupted("move mail", _))),
         "{moved:?}"
     );
-    let cut = read_only(&mailbox).update(&|index| index == 2);
-    assert!(matches!(cut, Err(UpdateError::Io("cut it", _))), "{cut:?}");
+    assert_eq!(mailbox.open().count(), 2);
+    assert_eq!(mailbox.content(), mbox(1..3));
+}
+
+#[test]
+fn mail_that_has_to_be_moved_is_not_without_a_journal() {
+    let mailbox = Mailbox::new(&mbox(0..3));
+    let mut open = mailbox.open();
+    open.journal = None;
+    let moved = open.update(&|index| index == 0);
+    assert!(matches!(moved, Err(UpdateError::Io("move mail", _))));
     assert_eq!(mailbox.content(), mbox(0..3));
+    let mut open = mailbox.open();
+    open.journal = None;
+    assert_eq!(open.update(&|index| index == 2).unwrap().removed, 1);
 }
 
 #[test]
@@ -403,6 +419,7 @@ fn offsets_beyond_four_gib_work() {
             dotlock: None,
             wait: impatient().lock_wait,
         },
+        journal: Some(journal_in(mailbox.directory.path())),
         table,
         stamp,
         end: stamp.size(),

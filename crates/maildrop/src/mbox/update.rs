@@ -1,15 +1,15 @@
 //! UPDATE of an mbox: what is kept is moved down within the same file, which is then cut.
 //!
 //! The file is never replaced: a delivery agent that waits for the lock has it open already and would append to the old
-//! one. Each step here may be interrupted only at the price of a mailbox that shows some text twice; the journal that
-//! rules this out takes its place between [`Plan::new`] and [`Plan::carry_out`], whose arguments are what it records.
+//! one. Here it is decided what is kept; the [`journal`](super::journal) moves it.
 
 use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-use super::scan::{BLOCK, FROM, read_at};
+use super::journal::{Failure, Journal};
+use super::scan::FROM;
 use super::table::{Message, Table};
 use crate::lock::Held;
 use crate::{UpdateError, UpdateSummary};
@@ -21,6 +21,7 @@ pub(super) fn remove(
     table: &Table,
     later: Range<u64>,
     deleted: &dyn Fn(u32) -> bool,
+    journal: Option<&mut Journal>,
 ) -> Result<UpdateSummary, UpdateError> {
     let mut summary = UpdateSummary::default();
     for (_, message) in table.iter().filter(|&(index, _)| deleted(index)) {
@@ -28,7 +29,8 @@ pub(super) fn remove(
         summary.removed = summary.removed.saturating_add(1);
         summary.octets = summary.octets.saturating_add(message.octets);
     }
-    Plan::new(table, later, deleted).carry_out(held, file)?;
+    let size = later.end;
+    Plan::new(table, later, deleted).carry_out(held, file, size, journal)?;
     Ok(summary)
 }
 
@@ -66,54 +68,44 @@ impl Plan {
         }
     }
 
-    fn carry_out(&self, held: &Held<'_>, file: &File) -> Result<(), UpdateError> {
-        let mut target = self.target;
-        let mut buffer = vec![0; BLOCK];
-        let mut written = false;
-        for extent in &self.kept {
-            let mut source = extent.start;
-            while source < extent.end {
-                held.refresh();
-                let block = read_block(file, &mut buffer, source..extent.end)
-                    .map_err(|error| failed(written, "read it", error))?;
-                written = true;
-                file.write_all_at(block, target)
-                    .map_err(|error| failed(written, "move mail", error))?;
-                source = source.saturating_add(block.len() as u64);
-                target = target.saturating_add(block.len() as u64);
+    /// Carries it out. The locks are abandoned if there is something left to be done under them.
+    fn carry_out(
+        self,
+        held: &Held<'_>,
+        file: &File,
+        size: u64,
+        journal: Option<&mut Journal>,
+    ) -> Result<(), UpdateError> {
+        if self.kept.is_empty() {
+            return cut(file, self.target);
+        }
+        let Some(journal) = journal else {
+            let error = io::Error::new(io::ErrorKind::Unsupported, "there is no journal");
+            return Err(UpdateError::Io("move mail", error));
+        };
+        match journal.carry_out(held, file, self.target, self.kept, size) {
+            Ok(()) => Ok(()),
+            Err(Failure::NotBegun(trouble)) => Err(UpdateError::Io(trouble.doing, trouble.error)),
+            Err(Failure::Halfway(trouble)) => {
+                held.abandon();
+                Err(UpdateError::Interrupted(trouble.doing, trouble.error))
             }
         }
-        file.set_len(target)
-            .map_err(|error| failed(written, "cut it", error))?;
-        file.sync_all()
-            .map_err(|error| failed(true, "sync it", error))
     }
+}
+
+/// Removes all from `target` on: one step for the file system, which takes no journal.
+fn cut(file: &File, target: u64) -> Result<(), UpdateError> {
+    file.set_len(target)
+        .map_err(|error| UpdateError::Io("cut it", error))?;
+    file.sync_all()
+        .map_err(|error| UpdateError::Interrupted("sync it", error))
 }
 
 fn keep(kept: &mut Vec<Range<u64>>, extent: Range<u64>) {
     match kept.last_mut() {
         Some(last) if last.end == extent.start => last.end = extent.end,
         _ => kept.push(extent),
-    }
-}
-
-/// Reads as much of `extent` as the buffer holds, at least one octet.
-fn read_block<'a>(file: &File, buffer: &'a mut [u8], extent: Range<u64>) -> io::Result<&'a [u8]> {
-    let left = extent.end.saturating_sub(extent.start);
-    let length = buffer
-        .len()
-        .min(usize::try_from(left).unwrap_or(usize::MAX));
-    let room = buffer.get_mut(..length).unwrap_or_default();
-    match read_at(file, room, extent.start)? {
-        0 => Err(io::ErrorKind::UnexpectedEof.into()),
-        length => Ok(room.get(..length).unwrap_or_default()),
-    }
-}
-
-fn failed(written: bool, doing: &'static str, error: io::Error) -> UpdateError {
-    match written {
-        true => UpdateError::Interrupted(doing, error),
-        false => UpdateError::Io(doing, error),
     }
 }
 

@@ -1,0 +1,317 @@
+//! The steps of an update, in their order.
+
+use std::fs::File;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
+use std::ops::Range;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
+use sha2::{Digest, Sha256};
+
+use super::sum::Sum;
+use super::{
+    BLOCK, BLOCK_OF_DISK, Batch, Doing, Failure, Held, Job, Journal, KEPT_OCTETS, PLAN, Plan,
+    State, Stream, Trouble, area_at, data_at, read_stream,
+};
+
+/// The share of a data area from which on a gap between source and target is used as it is, without a copy in the
+/// journal: two syncs of the disk then take no longer than writing everything twice.
+const WORTHWHILE_SHARE: u64 = 16;
+
+/// NULs that say that the mailbox has not been cut yet: more than one, in case that somebody's mail begins with one.
+const MARK: u64 = 16;
+
+/// How the cut ended.
+enum Cut {
+    /// The mailbox ends where it should, or others have put mail there since.
+    Done,
+    /// Mail has come behind the old end meanwhile, and has to be moved first.
+    Later(Range<u64>),
+}
+
+impl Journal {
+    /// Removes from `mailbox`, of `size` octets, all from `target` on but the extents `kept`, durably.
+    pub(crate) fn carry_out(
+        &mut self,
+        held: &Held<'_>,
+        mailbox: &File,
+        target: u64,
+        kept: Vec<Range<u64>>,
+        size: u64,
+    ) -> Result<(), Failure> {
+        self.recorded = false;
+        self.keeper
+            .updating(mailbox.as_fd())
+            .doing("have it looked after")
+            .map_err(Failure::NotBegun)?;
+        let done = self
+            .begin(held, mailbox, target, kept, size)
+            .and_then(|(job, plan)| self.go_on(held, mailbox, job, &plan, 0));
+        match done {
+            Ok(()) => {
+                self.keeper.settled();
+                Ok(())
+            }
+            Err(trouble) if self.recorded => Err(Failure::Halfway(trouble)),
+            Err(trouble) => {
+                // Of no account, and wiped again when the mailbox is opened.
+                let _ = self.wipe();
+                self.keeper.settled();
+                Err(Failure::NotBegun(trouble))
+            }
+        }
+    }
+
+    /// Sums up the stream, takes the space on the disk that all later steps need, and writes the plan.
+    pub(super) fn begin(
+        &mut self,
+        held: &Held<'_>,
+        mailbox: &File,
+        target: u64,
+        kept: Vec<Range<u64>>,
+        size: u64,
+    ) -> Result<(Job, Plan), Trouble> {
+        let plan = Plan::new(kept, target, size)
+            .ok_or(io::Error::from(io::ErrorKind::InvalidData))
+            .doing("make a plan")?;
+        let octets = plan.encode();
+        let key = RandomState::new().build_hasher().finish();
+        let mut job = Job {
+            key,
+            target,
+            size,
+            total: plan.total(),
+            sum: 0,
+            plan_octets: octets.len() as u64,
+            plan_sum: Sha256::digest(&octets).into(),
+            area: 0,
+            place: self.place.clone(),
+        };
+        job.area = self
+            .reserve(&job, &plan)
+            .doing("take space for the journal")?;
+        let (mut sum, mut buffer) = (Sum::new(key), vec![0; BLOCK]);
+        read_stream(
+            held,
+            mailbox,
+            &mut plan.stream(),
+            job.total,
+            &mut buffer,
+            |block| {
+                sum.feed(block);
+                Ok(())
+            },
+        )?;
+        job.sum = sum.finish();
+        self.file
+            .write_all_at(&octets, PLAN)
+            .doing("write the journal")?;
+        Ok((job, plan))
+    }
+
+    /// Takes space for the plan and, where batches will have to be copied, for data areas as large as can be had.
+    /// Returns the octets of one.
+    ///
+    /// Without any, batches are no longer than the gap between their source and their target.
+    fn reserve(&self, job: &Job, plan: &Plan) -> io::Result<u64> {
+        let base = data_at(job.plan_octets);
+        let wanted = self.batch.min(job.total).next_multiple_of(BLOCK_OF_DISK);
+        let with_area = Job {
+            area: wanted,
+            ..job.clone()
+        };
+        let mut area = match self.next_batch(&with_area, &plan.stream()) {
+            Some(batch) if batch.copied => wanted,
+            _ => 0,
+        };
+        loop {
+            let whole = base.saturating_add(area.saturating_mul(2));
+            let taken = take_space(&self.file, whole.max(KEPT_OCTETS));
+            match taken {
+                Ok(()) => return Ok(area),
+                // The least there is. What has to be written later must not fail then.
+                Err(_) if area == 0 => return take_space(&self.file, base).map(|()| 0),
+                Err(_) => area = (area / 4).saturating_sub(area / 4 % BLOCK_OF_DISK),
+            }
+        }
+    }
+
+    /// From stream octet `position` on: moves the rest, and cuts.
+    pub(super) fn go_on(
+        &mut self,
+        held: &Held<'_>,
+        mailbox: &File,
+        job: Job,
+        plan: &Plan,
+        position: u64,
+    ) -> Result<(), Trouble> {
+        self.move_from(held, mailbox, &job, plan.stream_from(position))?;
+        self.close(mailbox, &job)?;
+        self.finish(held, mailbox, job)
+    }
+
+    /// From the record Final on.
+    pub(super) fn finish(
+        &mut self,
+        held: &Held<'_>,
+        mailbox: &File,
+        mut job: Job,
+    ) -> Result<(), Trouble> {
+        while let Cut::Later(extent) = self.cut(mailbox, &job)? {
+            let (target, size) = (job.new_size(), extent.end);
+            let (next, plan) = self.begin(held, mailbox, target, vec![extent], size)?;
+            self.move_from(held, mailbox, &next, plan.stream())?;
+            self.close(mailbox, &next)?;
+            job = next;
+        }
+        self.wipe().doing("wipe the journal")?;
+        self.record(State::Idle)
+    }
+
+    fn move_from(
+        &mut self,
+        held: &Held<'_>,
+        mailbox: &File,
+        job: &Job,
+        mut stream: Stream<'_>,
+    ) -> Result<(), Trouble> {
+        let mut buffer = vec![0; BLOCK];
+        while let Some(mut batch) = self.next_batch(job, &stream) {
+            batch.sum = self.prepare(held, mailbox, job, &batch, stream.clone(), &mut buffer)?;
+            let end = batch.position.saturating_add(batch.length);
+            let mut at = job.target.saturating_add(batch.position);
+            self.record(State::Move(job.clone(), batch))?;
+            read_stream(held, mailbox, &mut stream, end, &mut buffer, |block| {
+                mailbox.write_all_at(block, at).doing("move mail")?;
+                at = at.saturating_add(block.len() as u64);
+                Ok(())
+            })?;
+            // The last one is synced with the mark behind it.
+            if end < job.total {
+                mailbox.sync_data().doing("sync the mailbox")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The batch at the head of the stream, its sum still to be made; `None` at the end.
+    pub(super) fn next_batch(&self, job: &Job, stream: &Stream<'_>) -> Option<Batch> {
+        let position = stream.position();
+        let target = job.target.saturating_add(position);
+        let gap = stream.source()?.saturating_sub(target);
+        let left = job.total.saturating_sub(position);
+        let worthwhile = (job.area / WORTHWHILE_SHARE).max(BLOCK_OF_DISK).min(left);
+        let copied = job.area > 0 && gap < worthwhile;
+        let length = match copied {
+            true => job.area.min(self.batch),
+            false => gap.min(self.batch),
+        };
+        Some(Batch {
+            position,
+            length: length.min(left),
+            copied,
+            sum: 0,
+        })
+    }
+
+    /// Sums the batch up, and copies it if need be to the data area of the record to come.
+    pub(super) fn prepare(
+        &self,
+        held: &Held<'_>,
+        mailbox: &File,
+        job: &Job,
+        batch: &Batch,
+        mut stream: Stream<'_>,
+        buffer: &mut [u8],
+    ) -> Result<u128, Trouble> {
+        let mut sum = Sum::new(job.key);
+        let mut at = area_at(job, self.next_sequence());
+        let end = batch.position.saturating_add(batch.length);
+        read_stream(held, mailbox, &mut stream, end, buffer, |block| {
+            sum.feed(block);
+            if batch.copied {
+                self.file
+                    .write_all_at(block, at)
+                    .doing("write the journal")?;
+                at = at.saturating_add(block.len() as u64);
+            }
+            Ok(())
+        })?;
+        Ok(sum.finish())
+    }
+
+    /// All is in its place: says so, in the mailbox and then in the journal.
+    pub(super) fn close(&mut self, mailbox: &File, job: &Job) -> Result<(), Trouble> {
+        mailbox
+            .write_all_at(&vec![0; mark_octets(job)], job.new_size())
+            .doing("mark its new end")?;
+        mailbox.sync_data().doing("sync the mailbox")?;
+        self.record(State::Final(job.clone()))
+    }
+
+    /// Cuts the mailbox, unless that has been done before.
+    fn cut(&self, mailbox: &File, job: &Job) -> Result<Cut, Trouble> {
+        if is_uncut(mailbox, job)? {
+            let size = mailbox.metadata().doing("examine it")?.len();
+            if size > job.size {
+                return Ok(Cut::Later(job.size..size));
+            }
+            mailbox.set_len(job.new_size()).doing("cut it")?;
+        }
+        // Also where the cut was made before: by a process that may not have lived to see it durable.
+        mailbox.sync_all().doing("sync the mailbox")?;
+        Ok(Cut::Done)
+    }
+}
+
+/// Whether a mailbox that a record Final is about still has its old end. The NULs cannot be mail, which begins with
+/// `From `; they can be what a file system shows of mail whose octets a power cut took, and of that nothing is left anyway.
+///
+/// A random mark in their place would not do: a truncation clears the rest of the last page, and that page may reach the
+/// disk before the new size does.
+pub(super) fn is_uncut(mailbox: &File, job: &Job) -> Result<bool, Trouble> {
+    let size = mailbox.metadata().doing("examine it")?.len();
+    if size < job.size {
+        return Ok(false);
+    }
+    let mut mark = vec![0xFF; mark_octets(job)];
+    match mailbox.read_exact_at(&mut mark, job.new_size()) {
+        Ok(()) => Ok(mark.iter().all(|&octet| octet == 0)),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error).doing("read it"),
+    }
+}
+
+/// Only over octets of the old mailbox, never over mail that came later.
+fn mark_octets(job: &Job) -> usize {
+    let room = job.size.saturating_sub(job.new_size());
+    usize::try_from(room.min(MARK)).unwrap_or(0)
+}
+
+/// Makes the file at least `octets` long, all of them allocated.
+fn take_space(file: &File, octets: u64) -> io::Result<()> {
+    loop {
+        match fallocate(file, FallocateFlags::empty(), 0, octets) {
+            Err(Errno::INTR) => {}
+            // Not all file systems can; this one learns it by being written to.
+            Err(Errno::OPNOTSUPP) => return write_nuls(file, octets),
+            result => return Ok(result?),
+        }
+    }
+}
+
+fn write_nuls(file: &File, octets: u64) -> io::Result<()> {
+    let nuls = vec![0; BLOCK];
+    let mut at = file.metadata()?.len();
+    while at < octets {
+        let length = nuls
+            .len()
+            .min(usize::try_from(octets.saturating_sub(at)).unwrap_or(usize::MAX));
+        file.write_all_at(nuls.get(..length).unwrap_or_default(), at)?;
+        at = at.saturating_add(length as u64);
+    }
+    Ok(())
+}

@@ -1,0 +1,590 @@
+use std::fs;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::testing::{Flock, Steward};
+
+/// A mailbox and its journal, with four messages of which the first and the third are to be deleted.
+struct Bench {
+    directory: tempfile::TempDir,
+    steward: Steward,
+    mailbox: File,
+    locks: Locks,
+}
+
+/// How many octets are moved at once, so that there are several batches, with and without a copy in the journal.
+const BATCH: u64 = 100;
+
+const LATE: &[u8] = b"From late\n\nlate\n\n";
+
+fn message(number: usize, octets: usize) -> Vec<u8> {
+    let line = format!("{number} {}\n", "x".repeat(octets));
+    format!("From {number}\n\n{line}\n").into_bytes()
+}
+
+fn messages() -> [Vec<u8>; 4] {
+    [
+        message(0, 30),
+        message(1, 180),
+        message(2, 300),
+        message(3, 520),
+    ]
+}
+
+fn kept() -> Vec<u8> {
+    let [_, one, _, three] = messages();
+    [one, three].concat()
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self::with(&messages().concat())
+    }
+
+    fn with(content: &[u8]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("box");
+        fs::write(&path, content).unwrap();
+        Bench {
+            steward: Steward::new(directory.path()),
+            mailbox: File::options().read(true).write(true).open(path).unwrap(),
+            locks: Locks {
+                file_lock: Box::new(Flock),
+                dotlock: None,
+                wait: Duration::ZERO,
+            },
+            directory,
+        }
+    }
+
+    fn content(&self) -> Vec<u8> {
+        fs::read(self.directory.path().join("box")).unwrap()
+    }
+
+    fn journal_octets(&self) -> Vec<u8> {
+        fs::read(self.directory.path().join("journal")).unwrap()
+    }
+
+    fn held(&self) -> Held<'_> {
+        self.locks.acquire(self.mailbox.as_fd()).ok().unwrap()
+    }
+
+    fn append(&self, octets: &[u8]) {
+        let size = self.mailbox.metadata().unwrap().len();
+        self.mailbox.write_all_at(octets, size).unwrap();
+    }
+
+    fn journal(&self) -> Journal {
+        self.steward.journal().with_batch(BATCH)
+    }
+
+    fn extents(&self) -> Vec<Range<u64>> {
+        let [zero, one, two, three] = messages().map(|message| message.len() as u64);
+        vec![zero..zero + one, zero + one + two..zero + one + two + three]
+    }
+
+    fn update(&self, journal: &mut Journal) -> Result<(), Failure> {
+        let size = self.mailbox.metadata().unwrap().len();
+        journal.carry_out(&self.held(), &self.mailbox, 0, self.extents(), size)
+    }
+
+    /// Does the steps of an update by hand up to the Move record of each batch, calls `crash` there with the batch's place
+    /// in the mailbox and its octets, and leaves it at that where `crash` says so.
+    fn update_until(&self, crash: &dyn Fn(usize, u64, &[u8]) -> bool) -> Journal {
+        let mut journal = self.journal();
+        let held = self.held();
+        let size = self.mailbox.metadata().unwrap().len();
+        let (job, plan) = journal
+            .begin(&held, &self.mailbox, 0, self.extents(), size)
+            .unwrap();
+        let mut stream = plan.stream();
+        let mut buffer = vec![0; BLOCK];
+        let mut number = 0;
+        while let Some(mut batch) = journal.next_batch(&job, &stream) {
+            batch.sum = journal
+                .prepare(
+                    &held,
+                    &self.mailbox,
+                    &job,
+                    &batch,
+                    stream.clone(),
+                    &mut buffer,
+                )
+                .unwrap();
+            let (at, end) = (batch.position, batch.position + batch.length);
+            journal.record(State::Move(job.clone(), batch)).unwrap();
+            let mut octets = Vec::new();
+            read_stream(
+                &held,
+                &self.mailbox,
+                &mut stream,
+                end,
+                &mut buffer,
+                |block| {
+                    octets.extend_from_slice(block);
+                    Ok(())
+                },
+            )
+            .unwrap();
+            if crash(number, at, &octets) {
+                return journal;
+            }
+            self.mailbox.write_all_at(&octets, at).unwrap();
+            number += 1;
+        }
+        journal.close(&self.mailbox, &job).unwrap();
+        journal
+    }
+
+    /// Opens the journal anew and recovers.
+    fn recover(&self) -> Vec<String> {
+        self.steward.told.borrow_mut().clear();
+        let mut journal = self.journal();
+        journal.recover(&self.held(), &self.mailbox, false).unwrap();
+        self.steward.told.borrow().clone()
+    }
+
+    fn assert_idle(&self) {
+        assert!(self.recover().is_empty());
+        let octets = self.journal_octets();
+        assert!(octets.len() as u64 <= KEPT_OCTETS);
+        assert!(octets.iter().skip(2 * SLOT).all(|&octet| octet == 0));
+        let file = self.steward.file().unwrap();
+        assert_eq!(Journal::unfinished(&file).unwrap(), None);
+    }
+}
+
+const FINISHED: [&str; 3] = ["updating", "finished", "settled"];
+
+#[test]
+fn an_update_leaves_what_is_kept_and_an_idle_journal() {
+    for batch in [1, 7, 100, 4096, MAX_AREA] {
+        let bench = Bench::new();
+        let mut journal = bench.steward.journal().with_batch(batch);
+        bench.update(&mut journal).unwrap();
+        assert!(bench.content() == kept(), "in batches of {batch}");
+        assert_eq!(*bench.steward.told.borrow(), ["updating", "settled"]);
+        bench.assert_idle();
+    }
+}
+
+#[test]
+fn no_octet_of_mail_stays_in_the_journal() {
+    let bench = Bench::new();
+    bench.update(&mut bench.journal()).unwrap();
+    let octets = bench.journal_octets();
+    assert!(octets.len() as u64 == KEPT_OCTETS);
+    assert!(memchr::memmem::find(&octets, b"xx").is_none());
+    // Nor where an update did not come to its first record.
+    bench
+        .steward
+        .file()
+        .unwrap()
+        .write_all_at(b"xx", KEPT_OCTETS + 5)
+        .unwrap();
+    bench.recover();
+    bench.assert_idle();
+    assert!(memchr::memmem::find(&bench.journal_octets(), b"xx").is_none());
+}
+
+#[test]
+fn a_batch_that_reached_the_mailbox_in_part_is_done_again() {
+    for last in 0..8 {
+        for keep in [0, 1, 50, BATCH as usize] {
+            for late in [&b""[..], LATE] {
+                let bench = Bench::new();
+                bench.update_until(&|number, at, octets| {
+                    if number == last {
+                        let part = &octets[..keep.min(octets.len())];
+                        bench.mailbox.write_all_at(part, at).unwrap();
+                    }
+                    number == last
+                });
+                let unfinished = Journal::unfinished(&bench.steward.file().unwrap()).unwrap();
+                assert!(
+                    unfinished.is_some_and(
+                        |location| location.path() == bench.directory.path().join("box")
+                    )
+                );
+                bench.append(late);
+                assert_eq!(bench.recover(), FINISHED);
+                assert!(
+                    bench.content() == [kept(), late.to_vec()].concat(),
+                    "batch {last}"
+                );
+                bench.assert_idle();
+            }
+        }
+    }
+}
+
+#[test]
+fn the_last_octets_of_a_batch_may_reach_the_mailbox_first() {
+    let bench = Bench::new();
+    bench.update_until(&|number, at, octets| {
+        let half = octets.len() / 2;
+        if number == 3 {
+            let at = at + half as u64;
+            bench.mailbox.write_all_at(&octets[half..], at).unwrap();
+        }
+        number == 3
+    });
+    assert_eq!(bench.recover(), FINISHED);
+    assert!(bench.content() == kept());
+}
+
+#[test]
+fn a_mailbox_that_was_not_cut_is_cut_and_keeps_mail_that_came_since() {
+    for late in [&b""[..], LATE, &LATE.repeat(500)] {
+        let bench = Bench::new();
+        bench.update_until(&|_, _, _| false);
+        bench.append(late);
+        assert_eq!(bench.recover(), FINISHED);
+        assert!(bench.content() == [kept(), late.to_vec()].concat());
+        bench.assert_idle();
+    }
+}
+
+#[test]
+fn a_mailbox_that_was_cut_is_left_as_it_is() {
+    for late in [&b""[..], LATE, &LATE.repeat(500)] {
+        let bench = Bench::new();
+        bench.update_until(&|_, _, _| false);
+        bench.mailbox.set_len(kept().len() as u64).unwrap();
+        bench.append(late);
+        assert_eq!(bench.recover(), FINISHED);
+        assert!(bench.content() == [kept(), late.to_vec()].concat());
+        bench.assert_idle();
+    }
+}
+
+/// The first of three mistakes of a model of this: a checksum of nothing that is 0.
+#[test]
+fn an_empty_journal_and_one_of_nuls_say_nothing() {
+    for nuls in [0, 1, 2 * SLOT, KEPT_OCTETS as usize] {
+        let bench = Bench::new();
+        fs::write(bench.directory.path().join("journal"), vec![0; nuls]).unwrap();
+        assert!(bench.recover().is_empty());
+        assert!(bench.content() == messages().concat());
+    }
+}
+
+/// The second: mail that came while octets were still to be moved was taken for a change.
+#[test]
+fn mail_that_came_before_all_was_moved_stops_nothing() {
+    for octets in [1, 400, 9_000, 90_000] {
+        let bench = Bench::new();
+        bench.update_until(&|number, _, _| number == 2);
+        let late = message(9, octets);
+        bench.append(&late);
+        assert_eq!(bench.recover(), FINISHED);
+        assert!(bench.content() == [kept(), late].concat());
+    }
+}
+
+/// The third: the truncation clears the rest of the last page, and that may reach the disk before the new size does.
+#[test]
+fn what_is_behind_the_new_end_may_be_cleared_before_the_cut() {
+    for late in [&b""[..], LATE] {
+        let bench = Bench::new();
+        bench.update_until(&|_, _, _| false);
+        let (new, old) = (kept().len(), messages().concat().len());
+        let cleared = vec![0; old - new];
+        bench.mailbox.write_all_at(&cleared, new as u64).unwrap();
+        bench.append(late);
+        assert_eq!(bench.recover(), FINISHED);
+        assert!(bench.content() == [kept(), late.to_vec()].concat());
+    }
+}
+
+#[test]
+fn a_replay_that_is_interrupted_is_replayed() {
+    // Late mail makes a second plan, from the record Final on; crash at each of its batches.
+    let late = message(9, 1500);
+    for last in 0..4 {
+        let bench = Bench::new();
+        bench.update_until(&|_, _, _| false);
+        bench.append(&late);
+        {
+            let mut journal = bench.journal();
+            let held = bench.held();
+            let standing = newest_state(&bench);
+            let State::Final(job) = standing else {
+                panic!("{standing:?}")
+            };
+            journal.sequence =
+                replay::newest(&replay::read_slots(&journal.file).unwrap())[0].sequence;
+            let size = bench.mailbox.metadata().unwrap().len();
+            let later = job.size..size;
+            let (next, plan) = journal
+                .begin(&held, &bench.mailbox, job.new_size(), vec![later], size)
+                .unwrap();
+            let mut stream = plan.stream();
+            for _ in 0..last {
+                let mut batch = journal.next_batch(&next, &stream).unwrap();
+                let mut buffer = vec![0; BLOCK];
+                batch.sum = journal
+                    .prepare(
+                        &held,
+                        &bench.mailbox,
+                        &next,
+                        &batch,
+                        stream.clone(),
+                        &mut buffer,
+                    )
+                    .unwrap();
+                let (mut at, end) = (next.target + batch.position, batch.position + batch.length);
+                journal.record(State::Move(next.clone(), batch)).unwrap();
+                read_stream(
+                    &held,
+                    &bench.mailbox,
+                    &mut stream,
+                    end,
+                    &mut buffer,
+                    |block| {
+                        bench.mailbox.write_all_at(block, at).unwrap();
+                        at += block.len() as u64;
+                        Ok(())
+                    },
+                )
+                .unwrap();
+            }
+        }
+        assert_eq!(bench.recover(), FINISHED);
+        assert!(
+            bench.content() == [kept(), late.clone()].concat(),
+            "after {last}"
+        );
+        bench.assert_idle();
+    }
+}
+
+fn newest_state(bench: &Bench) -> State {
+    let slots = replay::read_slots(&bench.steward.file().unwrap()).unwrap();
+    replay::newest(&slots).remove(0).state
+}
+
+/// Whatever a disk keeps of the octets that were written and not synced before a power cut.
+#[test]
+fn a_record_that_did_not_reach_the_disk_whole_is_none() {
+    for number in 0..6 {
+        let bench = Bench::new();
+        let before = std::cell::RefCell::new(Vec::new());
+        bench.update_until(&|at, _, _| {
+            if at < number {
+                *before.borrow_mut() = bench.journal_octets();
+            }
+            at == number
+        });
+        let (after, content) = (bench.journal_octets(), bench.content());
+        let mut before = before.into_inner();
+        before.resize(after.len(), 0);
+        // Nothing of batch `number` is in the mailbox yet, so any page of the journal may be the old one.
+        for pages in 0_u32..1 << (after.len() / 4096).min(6) {
+            let mut mixed = before.clone();
+            for (page, (mixed, new)) in mixed.chunks_mut(4096).zip(after.chunks(4096)).enumerate() {
+                if pages & (1 << page.min(31)) != 0 {
+                    mixed.copy_from_slice(new);
+                }
+            }
+            fs::write(bench.directory.path().join("journal"), mixed).unwrap();
+            fs::write(bench.directory.path().join("box"), &content).unwrap();
+            if bench.recover().is_empty() {
+                assert!(number == 0 && bench.content() == content);
+            } else {
+                assert!(bench.content() == kept(), "batch {number}, pages {pages:b}");
+            }
+            assert!(!bench.directory.path().join("aside").exists());
+            bench.assert_idle();
+        }
+    }
+}
+
+#[test]
+fn a_mailbox_that_another_program_changed_is_left_alone() {
+    type Change = fn(&Bench);
+    let changes: [(&str, Change); 5] = [
+        ("rewritten", |bench| {
+            let content = [message(1, 180), message(7, 2_000)].concat();
+            fs::write(bench.directory.path().join("box"), content).unwrap();
+        }),
+        ("shortened", |bench| {
+            let size = bench.mailbox.metadata().unwrap().len();
+            bench.mailbox.set_len(size - 1).unwrap();
+        }),
+        ("emptied", |bench| bench.mailbox.set_len(0).unwrap()),
+        ("an octet of what is moved", |bench| {
+            bench.mailbox.write_all_at(b"y", 30).unwrap();
+        }),
+        ("an octet of what is to be moved", |bench| {
+            let size = bench.mailbox.metadata().unwrap().len();
+            bench.mailbox.write_all_at(b"y", size - 9).unwrap();
+        }),
+    ];
+    for (what, change) in changes {
+        let bench = Bench::new();
+        bench.update_until(&|number, _, _| number == 3);
+        let journal = bench.journal_octets();
+        change(&bench);
+        let content = bench.content();
+        let told = bench.recover();
+        assert!(
+            matches!(&told[..], [_, reason, _] if reason.contains("mailbox")),
+            "{what}: {told:?}"
+        );
+        assert!(bench.content() == content, "{what}");
+        let aside = fs::read(bench.directory.path().join("aside")).unwrap();
+        assert!(aside == journal, "{what}: the journal is kept");
+        bench.assert_idle();
+    }
+}
+
+#[test]
+fn a_mailbox_changed_before_the_cut_is_left_alone() {
+    let bench = Bench::new();
+    bench.update_until(&|_, _, _| false);
+    bench.mailbox.write_all_at(b"y", 30).unwrap();
+    let content = bench.content();
+    let told = bench.recover();
+    assert_eq!(told[0], "updating");
+    assert!(told[1].contains("changed"));
+    assert!(bench.content() == content);
+}
+
+#[test]
+fn anothers_journal_is_never_applied() {
+    let bench = Bench::new();
+    bench.update_until(&|number, _, _| number == 3);
+    let contents = [
+        Vec::new(),
+        message(5, 10),
+        message(5, 4_000),
+        messages().concat(),
+    ];
+    for content in contents {
+        let other = Bench::with(&content);
+        let journal = bench.journal_octets();
+        fs::write(other.directory.path().join("journal"), journal).unwrap();
+        assert_eq!(other.recover().len(), 3);
+        assert!(other.content() == content);
+        other.assert_idle();
+    }
+}
+
+#[test]
+fn a_journal_that_cannot_be_made_out_is_set_aside() {
+    let bench = Bench::new();
+    bench.update_until(&|number, _, _| number == 3);
+    let file = bench.steward.file().unwrap();
+    for slot in 0..2 {
+        file.write_all_at(b"?", slot * SLOT as u64 + 99).unwrap();
+    }
+    let content = bench.content();
+    assert_eq!(bench.recover(), ["the journal is damaged", "settled"]);
+    assert!(bench.content() == content);
+}
+
+#[test]
+fn nothing_is_changed_where_there_is_no_space_for_the_journal() {
+    let bench = Bench::new();
+    // A journal that cannot be written stands for a full disk here; the crash tests fill one.
+    let mut journal = bench.journal();
+    journal.file = File::open(bench.directory.path().join("journal")).unwrap();
+    assert!(matches!(
+        bench.update(&mut journal),
+        Err(Failure::NotBegun(_))
+    ));
+    assert!(bench.content() == messages().concat());
+    assert_eq!(*bench.steward.told.borrow(), ["updating", "settled"]);
+}
+
+#[test]
+fn an_update_that_stops_halfway_is_not_settled() {
+    let bench = Bench::new();
+    let mut journal = bench.journal();
+    let read_only = File::open(bench.directory.path().join("box")).unwrap();
+    let size = read_only.metadata().unwrap().len();
+    let held = bench.held();
+    let stopped = journal.carry_out(&held, &read_only, 0, bench.extents(), size);
+    drop(held);
+    assert!(matches!(stopped, Err(Failure::Halfway(_))), "{stopped:?}");
+    assert_eq!(*bench.steward.told.borrow(), ["updating"]);
+    assert_eq!(bench.recover(), FINISHED);
+    assert!(bench.content() == kept());
+}
+
+#[test]
+fn after_a_failed_sync_even_an_idle_journal_is_written_again() {
+    let bench = Bench::new();
+    bench.update(&mut bench.journal()).unwrap();
+    let before = bench.journal_octets();
+    let mut journal = bench.journal();
+    journal
+        .recover(&bench.held(), &bench.mailbox, true)
+        .unwrap();
+    assert!(bench.journal_octets() != before);
+    bench.assert_idle();
+}
+
+#[test]
+fn a_path_too_long_for_a_record_is_left_out() {
+    let bench = Bench::new();
+    let mut path = std::path::PathBuf::from("/");
+    path.extend(std::iter::repeat_n("x".repeat(200), 20));
+    let location = crate::testing::mbox_at(&path);
+    let file = bench.steward.file().unwrap();
+    let mut journal = Journal::new(file, &location, Box::new(bench.steward.clone()));
+    let size = messages().concat().len() as u64;
+    let (job, _) = journal
+        .begin(&bench.held(), &bench.mailbox, 0, bench.extents(), size)
+        .unwrap();
+    journal.record(State::Final(job)).unwrap();
+    let file = bench.steward.file().unwrap();
+    assert_eq!(Journal::unfinished(&file).unwrap(), None);
+    assert!(!replay::newest(&replay::read_slots(&file).unwrap()).is_empty());
+}
+
+/// Octets at an offset, to be put over a journal.
+fn scratches() -> impl Strategy<Value = Vec<(usize, Vec<u8>)>> {
+    let scratch = (
+        0..20_000_usize,
+        proptest::collection::vec(any::<u8>(), 1..40),
+    );
+    proptest::collection::vec(scratch, 1..6)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_scratched_journal_is_carried_out_or_does_nothing(crashed_at in 0..8_usize, scratches in scratches()) {
+        let bench = Bench::new();
+        bench.update_until(&|number, _, _| number == crashed_at);
+        let mut octets = bench.journal_octets();
+        for (at, scratch) in scratches {
+            for (place, octet) in octets.iter_mut().skip(at).zip(scratch) {
+                *place = octet;
+            }
+        }
+        fs::write(bench.directory.path().join("journal"), octets).unwrap();
+        let before = bench.content();
+        let told = bench.recover();
+        if told == FINISHED {
+            prop_assert!(bench.content() == kept());
+        } else {
+            prop_assert!(bench.content() == before);
+        }
+        bench.assert_idle();
+    }
+
+    #[test]
+    fn any_octets_for_a_journal_change_no_mailbox(octets in proptest::collection::vec(any::<u8>(), 0..20_000)) {
+        let bench = Bench::new();
+        fs::write(bench.directory.path().join("journal"), octets).unwrap();
+        bench.recover();
+        prop_assert!(bench.content() == messages().concat());
+        bench.assert_idle();
+    }
+}
