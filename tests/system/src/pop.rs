@@ -40,7 +40,8 @@ impl Pop {
     /// Connects and expects the greeting.
     pub fn connect(address: SocketAddr) -> Pop {
         let mut pop = Pop::dial(address);
-        assert!(pop.reply().ok, "the greeting");
+        let greeting = pop.reply();
+        assert!(greeting.ok, "greeted with -ERR {}", greeting.text);
         pop
     }
 

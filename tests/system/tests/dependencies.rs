@@ -6,21 +6,18 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The roles, and what all of them stand on.
-const CRATES: [&str; 12] = [
-    "confine",
-    "maildrop",
-    "messages",
-    "pop3-proto",
-    "popa3d",
-    "role-auth",
-    "role-keyholder",
-    "role-listener",
-    "role-maildrop",
-    "role-master",
-    "role-session",
-    "sasl",
-];
+/// Every crate of the product, so that a new one cannot be without a list.
+fn crates() -> Vec<String> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crates");
+    let entries = std::fs::read_dir(directory).expect("the crates");
+    let mut names: Vec<String> = entries
+        .flatten()
+        .filter(|entry| entry.path().join("Cargo.toml").exists())
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
+    names.sort();
+    names
+}
 
 fn lists() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../dependencies")
@@ -54,16 +51,15 @@ fn linked(package: &str) -> BTreeSet<String> {
 #[test]
 fn each_crate_is_linked_with_what_its_list_says() {
     let mut differences = Vec::new();
-    for package in CRATES {
+    for package in crates() {
         let path = lists().join(format!("{package}.txt"));
-        let linked = linked(package);
+        let linked = linked(&package);
         if std::env::var_os("UPDATE_DEPENDENCIES").is_some() {
             let text: String = linked.iter().map(|name| format!("{name}\n")).collect();
             std::fs::write(&path, text).expect("a list");
             continue;
         }
-        let text = std::fs::read_to_string(&path)
-            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
         let listed: BTreeSet<String> = text.lines().map(str::to_owned).collect();
         for name in linked.difference(&listed) {
             differences.push(format!("{package} is now linked with {name}"));

@@ -1,6 +1,6 @@
 //! Limits on connections and logins: refused with a short `-ERR` and a close, never with a hang.
 
-use std::net::{IpAddr, TcpStream};
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -255,22 +255,19 @@ fn many_silent_connections_cost_no_process() {
 fn logins_succeed_while_a_flood_is_handed_on() {
     // Sockets in flight between two roles are counted by user in the kernel (ETOOMANYREFS), so that a flood could take
     // from all sessions the right to pass theirs on.
-    let setup = Setup::new().set("limits", "sessions", "100000").set(
-        "limits",
-        "sessions_per_source",
-        "100000",
-    );
+    let setup = Setup::new()
+        .set("limits", "sessions", "1000")
+        .set("limits", "sessions_per_source", "300")
+        .set("limits", "source_hold", r#""0s""#);
     setup.as_root(|site| {
         let _server = site.serve();
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
-                    let flood: Vec<TcpStream> = (0..300)
-                        .filter_map(|_| TcpStream::connect(site.address).ok())
-                        .collect();
-                    for stream in &flood {
-                        let _gone = rustix::io::write(stream, b"USER nobody\r\n");
+                    let flood = (0..300).map(|_| Pop::dial_from(source(2), site.address));
+                    for mut pop in flood.collect::<Vec<_>>() {
+                        pop.try_send(b"USER nobody\r\n");
                     }
                 }
             });
