@@ -70,3 +70,24 @@ fn each_crate_is_linked_with_what_its_list_says() {
     }
     assert!(differences.is_empty(), "{}", differences.join("\n"));
 }
+
+/// What may be linked into no role but these: it parses what is foreign, or holds what is secret.
+const ONLY: [(&str, &[&str]); 5] = [
+    ("rustls", &["role-session"]),
+    ("ring", &["role-session", "role-keyholder"]),
+    ("sasl", &["role-session", "role-auth"]),
+    // The master checks the configured location, and opens no mail.
+    ("maildrop", &["role-maildrop", "role-master"]),
+    ("toml", &["role-master"]),
+];
+
+#[test]
+fn what_parses_and_what_holds_secrets_is_linked_into_the_roles_it_is_for() {
+    for role in crates().iter().filter(|name| name.starts_with("role-")) {
+        let linked = linked(role);
+        for (name, roles) in ONLY {
+            let may = roles.contains(&role.as_str());
+            assert!(may || !linked.contains(name), "{role} is linked with {name}");
+        }
+    }
+}
