@@ -226,6 +226,19 @@ impl Client {
         }
     }
 
+    /// Waits until the server closes.
+    ///
+    /// # Errors
+    /// It sends something instead, or nothing happens.
+    pub fn await_end(&mut self) -> Outcome<()> {
+        match self.stream.read(&mut self.buffer) {
+            Ok(0) => Ok(()),
+            Ok(_) => Err("more after the reply to QUIT".into()),
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Gives the buffer back, for one of very many that will not read much.
     pub fn small(mut self) -> Client {
         let held = self.buffer[self.start..self.end].to_vec();

@@ -196,7 +196,7 @@ fn times(ratio: f64) -> String {
 }
 
 /// Three digits that count.
-fn rounded(value: f64) -> String {
+pub fn rounded(value: f64) -> String {
     if !value.is_finite() {
         return "∞".into();
     }

@@ -22,7 +22,7 @@ pub const FETCH_ALL: Work = Work {
     set_up: |_quick| SetUp::Everyday,
     formats: BOTH,
     rounds: 7,
-    has_ceiling: true,
+    leaves_out: &[],
     turn: fetch_all,
 };
 

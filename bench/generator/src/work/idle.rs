@@ -1,10 +1,11 @@
 //! Sessions that do nothing, and connections that never say anything: how many are held, and what each costs.
 
 use super::{Figure, Figures, Work};
+use crate::Outcome;
 use crate::client::{self, Client};
 use crate::mail::Format;
+use crate::servers::{CEILING, OURS};
 use crate::setup::{Instance, POLLED, SetUp, polled};
-use crate::{Outcome, servers};
 use std::time::{Duration, Instant};
 
 /// Memory of 100 idle sessions, each logged in to a mailbox of 40 messages.
@@ -13,7 +14,7 @@ pub const MEMORY: Work = Work {
     set_up: |_quick| SetUp::Everyday,
     formats: &[Format::Mbox, Format::Maildir],
     rounds: 2,
-    has_ceiling: false,
+    leaves_out: &[CEILING],
     turn: memory,
 };
 
@@ -23,7 +24,7 @@ pub const CROWD: Work = Work {
     set_up: |quick| SetUp::Crowd(if quick { 300 } else { 5_000 }),
     formats: &[Format::Mbox],
     rounds: 1,
-    has_ceiling: false,
+    leaves_out: &[CEILING, "ours-pam"],
     turn: crowd,
 };
 
@@ -49,13 +50,13 @@ fn crowd(instance: &Instance, quick: bool) -> Outcome<Vec<Figures>> {
     let held = hold(instance, count, |number| {
         Client::login(&format!("crowd{number}"))
     })?;
-    Ok(vec![held.figures("5,000 idle sessions")])
+    Ok(vec![held.figures("many idle sessions")])
 }
 
 fn silent(instance: &Instance, quick: bool) -> Outcome<Vec<Figures>> {
     let count = if quick { 500 } else { 10_000 };
     let held = hold(instance, count, |_| Client::connect())?;
-    Ok(vec![held.figures("10,000 silent connections")])
+    Ok(vec![held.figures("many silent connections")])
 }
 
 /// What was held.
@@ -126,7 +127,7 @@ fn hold(
     drop(clients);
     cgroup.settle();
     let name = instance.server.name;
-    if open == 0 && name == servers::OURS {
+    if open == 0 && name == OURS {
         return Err(format!("nothing held: {refusal:?}, {}", client::SERVER).into());
     }
     Ok(Held {

@@ -8,7 +8,7 @@ mod poll;
 
 use crate::Outcome;
 use crate::mail::Format;
-use crate::servers::{CEILING, Server};
+use crate::servers::Server;
 use crate::setup::{Instance, SetUp};
 
 /// A piece of work.
@@ -19,10 +19,10 @@ pub struct Work {
     pub set_up: fn(quick: bool) -> SetUp,
     /// Formats it is done with.
     pub formats: &'static [Format],
+    /// Servers that cannot do it, or of which nothing new would be learned.
+    pub leaves_out: &'static [&'static str],
     /// Turns of each server, at full scale.
     pub rounds: usize,
-    /// Whether the ceiling can be asked to do it.
-    pub has_ceiling: bool,
     /// Does it once.
     pub turn: fn(&Instance, quick: bool) -> Outcome<Vec<Figures>>,
 }
@@ -30,8 +30,9 @@ pub struct Work {
 impl Work {
     /// Whether a server can be asked to do it.
     pub fn is_for(&self, server: &Server, format: Format) -> bool {
-        let can = self.has_ceiling || server.name != CEILING;
-        can && self.formats.contains(&format) && server.formats.contains(&format)
+        !self.leaves_out.contains(&server.name)
+            && self.formats.contains(&format)
+            && server.formats.contains(&format)
     }
 }
 
