@@ -1,8 +1,15 @@
-//! For tests: makes a running process do a system call that it would never do itself, with ptrace(2).
+//! For tests, by ptrace(2), in two ways.
 //!
-//! It shows what a process is allowed by letting the process itself try, as a take-over would. Needs root, or a process
-//! of the same user that may be traced. x86_64 Linux.
+//! A running process is made to do a system call that it would never do itself: that shows what it is allowed by letting
+//! itself try, as a take-over would. And a program is run with something going wrong at one of the calls by which it
+//! changes files: that shows what it leaves behind.
+//!
+//! Besides, a file system is made to forget what a power cut would make it forget.
+//!
+//! Needs root, or a process of the same user that may be traced. x86_64 Linux.
 
+pub mod disk;
+pub mod faults;
 mod injection;
 mod sys;
 

@@ -1,0 +1,117 @@
+//! Power cuts on a real file system: an image, mounted, of which a random part of what is not synced reaches the disk
+//! before the file system is told to forget the rest.
+//!
+//! Only in a mount name space of its own, and as root.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tracer::disk;
+
+use system_tests::random::Random;
+
+/// Octets of the image: what mkfs.xfs wants at least. It has holes.
+const IMAGE_OCTETS: u64 = 320 * 1024 * 1024;
+
+/// What reaches the disk by itself does so in pages.
+const PAGE: u64 = 4096;
+
+/// The shares of them that do, in percent: nothing and everything among them.
+const SHARES: [usize; 5] = [0, 10, 50, 90, 100];
+
+/// A process that has just been killed may keep the file system busy for so long.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A file system in an image.
+#[derive(Debug)]
+pub struct Disk {
+    image: PathBuf,
+    mounted: PathBuf,
+}
+
+impl Disk {
+    /// Makes one of this kind (`ext4` or `xfs`) in `directory`, and mounts it.
+    ///
+    /// # Errors
+    /// There is no such mkfs, or mounting is not possible.
+    pub fn new(directory: &Path, kind: &str) -> io::Result<Self> {
+        let disk = Self {
+            image: directory.join("image"),
+            mounted: directory.join("mounted"),
+        };
+        File::create(&disk.image)?.set_len(IMAGE_OCTETS)?;
+        fs::create_dir(&disk.mounted)?;
+        run(Command::new(format!("mkfs.{kind}"))
+            .arg("-q")
+            .arg(&disk.image))?;
+        disk.mount()?;
+        Ok(disk)
+    }
+
+    /// Where it is mounted.
+    pub fn path(&self) -> &Path {
+        &self.mounted
+    }
+
+    /// Cuts the power: of the dirty pages of `files` a random part has been written by then, of the rest nothing. Then the
+    /// power is back.
+    ///
+    /// # Errors
+    /// Something else than the wanted failed.
+    pub fn cut(&self, files: &[&Path], random: &mut Random) -> io::Result<()> {
+        let share = SHARES[random.below(SHARES.len())];
+        for path in files {
+            let file = match File::open(path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                other => other?,
+            };
+            let mut pages: Vec<u64> = (0..file.metadata()?.len().div_ceil(PAGE)).collect();
+            pages.retain(|_| random.below(100) < share);
+            for left in (1..pages.len()).rev() {
+                pages.swap(left, random.below(left + 1));
+            }
+            for page in pages {
+                disk::write_back(&file, page * PAGE, PAGE)?;
+            }
+        }
+        disk::shut_down(&File::open(&self.mounted)?)?;
+        self.unmount()?;
+        self.mount()
+    }
+
+    fn mount(&self) -> io::Result<()> {
+        run(Command::new("mount")
+            .args(["-o", "loop"])
+            .arg(&self.image)
+            .arg(&self.mounted))
+    }
+
+    fn unmount(&self) -> io::Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let unmounted = run(Command::new("umount").arg(&self.mounted));
+            if unmounted.is_ok() || Instant::now() > deadline {
+                return unmounted;
+            }
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = self.unmount();
+    }
+}
+
+fn run(command: &mut Command) -> io::Result<()> {
+    let output = command.stdin(Stdio::null()).output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(io::Error::other(format!("{command:?}: {said}")))
+}

@@ -1,0 +1,74 @@
+//! A sample of the points; `cargo run --release -p crash-tests` tries all, and says how.
+
+use std::path::Path;
+use std::process::Command;
+
+use crash_tests::point::{BATCHES, FAULTS, Point};
+use crash_tests::{Count, Place, shapes};
+
+/// Power cuts of each file system.
+const CUTS: &str = "16";
+
+#[test]
+fn no_point_of_the_sample_leaves_a_mailbox_that_it_should_not() {
+    let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+    let driver = Path::new(env!("CARGO_BIN_EXE_driver"));
+    let mut place = Place::new(directory.path(), driver, BATCHES[0]).unwrap();
+    let mut sum = Count::default();
+    let mut complaints = Vec::new();
+    for (number, shape) in shapes::all().iter().enumerate() {
+        for batch in BATCHES {
+            place.set_batch(batch);
+            place.reset(&shape.messages.concat()).unwrap();
+            let whole = place.update(shape, None).unwrap();
+            assert!(whole.done, "{}: {}", shape.name, whole.said);
+            assert!(std::fs::read(place.mailbox()).unwrap() == shape.after());
+            for (at, fault) in FAULTS.into_iter().enumerate() {
+                let call = 1 + (at * 7 + number) % whole.run.calls.len();
+                let seed = batch;
+                let point = Point {
+                    shape,
+                    call,
+                    fault,
+                    seed,
+                };
+                let (count, complaint) = point.try_at(&place).unwrap();
+                sum += count;
+                complaints.extend(complaint.map(|complaint| {
+                    let name = shape.name;
+                    format!("{name}, batches of {batch}, {fault:?} at {call}: {complaint}")
+                }));
+            }
+        }
+    }
+    println!("{sum}");
+    assert!(complaints.is_empty(), "{complaints:#?}");
+    assert!(sum.hit == sum.points && sum.twice > sum.points / 2);
+    assert!(sum.deleted > 0 && sum.deleted < sum.points);
+}
+
+#[test]
+fn no_power_cut_of_the_sample_leaves_a_mailbox_that_it_should_not() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped, needs root");
+        return;
+    }
+    for kind in ["ext4", "xfs"] {
+        let has_mkfs = Command::new(format!("mkfs.{kind}")).arg("-V").output();
+        if has_mkfs.is_err() {
+            println!("skipped, there is no mkfs.{kind}");
+            continue;
+        }
+        let output = Command::new(env!("CARGO_BIN_EXE_crash"))
+            .args(["power", kind, "--points", CUTS])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        let complained = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{kind}: {said}{complained}");
+        assert!(
+            said.contains(&format!("all: {CUTS} points, 0 bad")),
+            "{said}"
+        );
+    }
+}
