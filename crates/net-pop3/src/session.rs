@@ -79,7 +79,6 @@ macro_rules! driver {
         open: $open:literal, close: $close:literal, await: $await:literal, module: $module:literal
     ) => {
         use crate::batch::Batch;
-        use crate::builder::Builder;
         use crate::capabilities::Capabilities;
         use crate::core::Core;
         use crate::credentials::Credentials;
@@ -108,12 +107,15 @@ macro_rules! driver {
             #[doc = concat!("    .login(&Credentials::password(\"mrose\", \"tanstaaf\"))", $await, "?;")]
             #[doc = $close]
             /// ```
-            pub fn builder() -> Builder<$driver> {
+            pub fn builder() -> Builder {
                 Builder::new()
             }
         }
 
-        impl Builder<$driver> {
+        /// Says how to connect, with this module's driver.
+        pub type Builder = crate::builder::Builder<$driver>;
+
+        impl Builder {
             /// Connects, up to the greeting and TLS.
             ///
             /// # Errors
