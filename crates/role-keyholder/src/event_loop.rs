@@ -359,3 +359,6 @@ impl<'a> EventLoop<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
