@@ -11,7 +11,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use maildrop::{Account, Expanded, FileLock, Index, Limits, Location, Maildrop, OpenOptions, open};
+use maildrop::{
+    Account, Expanded, FileLock, Index, Limits, Location, Maildrop, Memory, OpenOptions, open,
+};
 use rustix::fs::{FlockOperation, flock};
 
 type Anyhow<T> = Result<T, Box<dyn std::error::Error>>;
@@ -117,7 +119,10 @@ impl Site {
                 .create(true)
                 .truncate(false)
                 .open(path)?;
-            opened = opened.with_index(Index::new(file));
+            opened = opened.with_memory(Memory {
+                index: Some(Index::new(file)),
+                ..Memory::default()
+            });
         }
         let maildrop = opened.lock_and_scan(&limits, Box::new(Flock))?;
         Ok((begun.elapsed().as_secs_f64() * 1e3, maildrop))

@@ -44,12 +44,14 @@
 mod dotlock;
 mod empty;
 mod error;
+pub mod id_map;
 mod index;
 pub mod location;
 mod lock;
 mod maildir;
 mod maildrop;
 mod mbox;
+mod memory;
 mod open;
 mod stamp;
 mod unique_id;
@@ -58,10 +60,13 @@ mod unique_id;
 mod testing;
 
 pub use error::{CheckError, Class, OpenError, Problem, UpdateError};
+pub use id_map::{IdMap, IdMapError};
 pub use index::Index;
 pub use location::{Account, Expanded, Location, LocationError};
 pub use lock::FileLock;
 pub use maildrop::{Limits, MAX_MESSAGES, MAX_OCTETS, Maildrop, UpdateSummary};
+pub use mbox::copies::CopyNumbers;
 pub use mbox::journal::{Journal, KEPT_OCTETS, Keeper};
+pub use memory::{Drift, Memory};
 pub use open::{Access, Descriptor, OpenOptions, Opened, open};
 pub use unique_id::UniqueId;

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use crate::{CheckError, UniqueId, UpdateError};
+use crate::{CheckError, Drift, UniqueId, UpdateError};
 
 /// Most messages in a maildrop unless configured otherwise: popa3d's MAX_MAILBOX_MESSAGES, about 100 MB of table.
 pub const MAX_MESSAGES: u32 = 2_097_152;
@@ -63,6 +63,11 @@ pub trait Maildrop {
     /// Directory entries or files passed over because they are no readable mail; for the log.
     fn skipped(&self) -> u32 {
         0
+    }
+
+    /// How the maildrop differs from what the last session left; `None` if that is not known.
+    fn drift(&self) -> Option<Drift> {
+        None
     }
 
     /// The look at the maildrop before each access: has another program changed it?

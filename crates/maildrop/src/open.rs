@@ -17,7 +17,7 @@ use crate::location::{Expanded, Kind};
 use crate::lock::{FileLock, Locks};
 use crate::maildir::{self, Folders};
 use crate::mbox::journal::{self, Journal};
-use crate::{Index, Limits, Maildrop, OpenError, Problem, mbox};
+use crate::{Limits, Maildrop, Memory, OpenError, Problem, mbox};
 
 /// Attempts at a look-up that the kernel gave up because something was renamed meanwhile (openat2's `EAGAIN`).
 const MAX_LOOKUPS: u32 = 16;
@@ -37,7 +37,7 @@ pub struct Opened {
     path: PathBuf,
     files: Files,
     journal: Option<Journal>,
-    index: Option<Index>,
+    memory: Memory,
 }
 
 #[derive(Debug)]
@@ -93,7 +93,7 @@ pub fn open(location: &Expanded, options: &OpenOptions) -> Result<Opened, OpenEr
             path,
             files,
             journal: None,
-            index: None,
+            memory: Memory::default(),
         }),
         Err(problem) => Err(OpenError { path, problem }),
     }
@@ -155,13 +155,10 @@ impl Opened {
         })
     }
 
-    /// Adds the maildrop's index, which saves reading what is known and is brought up to date.
+    /// Adds what is kept of the maildrop, which is brought up to date.
     #[must_use]
-    pub fn with_index(self, index: Index) -> Self {
-        Opened {
-            index: Some(index),
-            ..self
-        }
+    pub fn with_memory(self, memory: Memory) -> Self {
+        Opened { memory, ..self }
     }
 
     /// The descriptors that [`lock_and_scan`](Opened::lock_and_scan) and the session need.
@@ -201,10 +198,10 @@ impl Opened {
                     dotlock,
                     wait: limits.lock_wait,
                 };
-                mbox::Mbox::scan(file, locks, limits, self.journal, self.index)
+                mbox::Mbox::scan(file, locks, limits, self.journal, self.memory)
                     .map(|mbox| Box::new(mbox) as _)
             }
-            Files::Maildir(folders) => maildir::Maildir::scan(folders, limits, self.index)
+            Files::Maildir(folders) => maildir::Maildir::scan(folders, limits, self.memory)
                 .map(|maildir| Box::new(maildir) as _),
         };
         maildrop.map_err(|problem| OpenError {

@@ -47,6 +47,9 @@ pub struct SpawnerConfig {
     pub session_locks: PathBuf,
     /// The directory of indexes, the same way. They are a cache: what is missing there is made again.
     pub indexes: PathBuf,
+    /// The directory of unique-ids that have to be remembered, the same way: lists carried over from other servers, and
+    /// which of equal messages has which.
+    pub unique_ids: PathBuf,
     /// The directory of journals, one file for each mbox and user; the spawner owns it.
     pub journals: PathBuf,
     /// What CAPA says.

@@ -21,6 +21,7 @@ mod confinement;
 mod file_lock;
 mod guard;
 mod journal_file;
+mod memory_files;
 mod process;
 mod recovery;
 mod session_lock;

@@ -12,7 +12,7 @@ use confine::handover;
 use confine::identity::{self, Identity};
 use confine::sandbox::Confined;
 use confine::seccomp::Program;
-use maildrop::{Class, Expanded, Index, Journal, Location, LocationError, OpenOptions, Opened};
+use maildrop::{Class, Expanded, Journal, Location, LocationError, OpenOptions, Opened};
 use messages::Account;
 use messages::log::{Logger, Record};
 use messages::spawner::{SpawnerConfig, StartMaildrop};
@@ -25,8 +25,9 @@ use crate::confinement::confine;
 use crate::file_lock::file_lock;
 use crate::guard::Guard;
 use crate::journal_file::JournalName;
+use crate::memory_files::{MemoryDirectories, MemoryFiles};
 use crate::session_lock::{LockFile, SessionLock};
-use crate::state_file::{self, PathHash};
+use crate::state_file::PathHash;
 use crate::transaction::{End, Session, Tally};
 
 /// The session hands the client over at once.
@@ -44,8 +45,8 @@ pub struct Job<'a> {
     pub locks: BorrowedFd<'a>,
     /// The directory of journals.
     pub journals: BorrowedFd<'a>,
-    /// The directory of indexes.
-    pub indexes: BorrowedFd<'a>,
+    /// The directories of what is kept of maildrops.
+    pub memory: &'a MemoryDirectories,
     /// Our end of the stream to the session.
     pub stream: BorrowedFd<'a>,
     /// To the spawner.
@@ -63,7 +64,7 @@ struct Place {
     location: Expanded,
     lock: LockFile,
     journal: Option<File>,
-    index: Option<Index>,
+    memory: MemoryFiles,
 }
 
 /// Why there is no maildrop to serve: for the log, and for the client.
@@ -194,23 +195,11 @@ impl Job<'_> {
             .then(|| journal_name(&self.order.account, place).open(self.journals))
             .transpose()
             .map_err(|error| Failure::temporary(format_args!("journal: {error}")))?;
-        let index = match state_file::open(self.indexes, &place.path(), "") {
-            Ok(file) => Some(Index::new(file.into())),
-            // Without it, everything works as well, and slower.
-            Err(error) => {
-                self.logger.log(
-                    &self
-                        .about(Record::warning("index not opened"))
-                        .with("reason", error),
-                );
-                None
-            }
-        };
         Ok(Place {
             location: place.clone(),
             lock,
             journal,
-            index,
+            memory: self.memory.files(&place.path(), place.is_mbox()),
         })
     }
 
@@ -230,11 +219,14 @@ impl Job<'_> {
             let keeper = Box::new(self.guard.clone());
             opened = opened.with_journal(Journal::new(file, &place.location, keeper));
         }
-        let opened = match place.index {
-            Some(index) => opened.with_index(index),
-            None => opened,
-        };
-        Ok((opened, lock))
+        let memory = place
+            .memory
+            .memory(|error| {
+                let record = self.about(Record::warning("maildrop not remembered"));
+                self.logger.log(&record.with("reason", error));
+            })
+            .map_err(|error| Failure::permanent(format_args!("list of unique-ids: {error}")))?;
+        Ok((opened.with_memory(memory), lock))
     }
 
     /// Answers PASS and serves the client to the end of its session.
@@ -320,6 +312,8 @@ impl Job<'_> {
                 .with("deleted", tally.deleted)
                 .with("deleted_octets", tally.deleted_octets)
                 .with("left", tally.left)
+                .with_some("ids_gone", tally.drift.map(|drift| drift.gone))
+                .with_some("ids_changed", tally.drift.map(|drift| drift.changed))
                 .with("sent_octets", sent),
         );
     }

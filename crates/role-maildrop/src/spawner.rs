@@ -25,6 +25,7 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use crate::children::{Child, Children, Heard, Unfinished};
 use crate::guard::Guard;
 use crate::journal_file::{self, JournalName};
+use crate::memory_files::MemoryDirectories;
 use crate::process::{Job, journal_name, location, run as run_maildrop};
 use crate::recovery::{self, Recovery};
 use crate::syscalls;
@@ -80,7 +81,7 @@ fn serve(control: &Channel) -> Result<(), String> {
     }
     let (_confined, report) = sandbox.enter().map_err(|error| text(&error))?;
     let locks = open_directory(&start.configuration.session_locks)?;
-    let indexes = open_directory(&start.configuration.indexes)?;
+    let memory = MemoryDirectories::open(&start.configuration)?;
     let journals = journal_file::open_directory(&start.configuration.journals)
         .map_err(|error| format!("{}: {error}", start.configuration.journals.display()))?;
     let missing = report.missing.iter().map(|&what| what.to_owned()).collect();
@@ -95,7 +96,7 @@ fn serve(control: &Channel) -> Result<(), String> {
         program,
         signals,
         locks,
-        indexes,
+        memory,
         journals,
         auth: None,
         children: Children::default(),
@@ -118,7 +119,7 @@ struct Spawner<'a> {
     program: Program,
     signals: SignalFd,
     locks: OwnedFd,
-    indexes: OwnedFd,
+    memory: MemoryDirectories,
     journals: OwnedFd,
     auth: Option<Channel>,
     children: Children,
@@ -224,10 +225,12 @@ impl Spawner<'_> {
                 self.children.insert(pid, child);
             }
             Ok((None, guard)) => {
+                let [indexes, ids] = self.memory.descriptors();
                 let kept = [
                     stream.as_fd(),
                     self.locks.as_fd(),
-                    self.indexes.as_fd(),
+                    indexes,
+                    ids,
                     self.journals.as_fd(),
                     guard.as_fd(),
                     self.logger.channel().as_fd(),
@@ -241,7 +244,7 @@ impl Spawner<'_> {
                     configuration: &self.configuration,
                     location: &location,
                     locks: self.locks.as_fd(),
-                    indexes: self.indexes.as_fd(),
+                    memory: &self.memory,
                     journals: self.journals.as_fd(),
                     stream: stream.as_fd(),
                     guard: Guard::new(guard),

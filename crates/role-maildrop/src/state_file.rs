@@ -2,12 +2,14 @@
 //! in, and used by descriptor after the process has become the user, whose quota they do not count for.
 
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use md5::{Digest, Md5};
 use rustix::fs::{Mode, OFlags, openat};
+use rustix::io::Errno;
 
 /// The path of a maildrop as a part of file names: paths are longer than those may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,11 +39,28 @@ impl fmt::Display for PathHash {
 /// # Errors
 /// What openat(2) says.
 pub fn open(directory: BorrowedFd<'_>, path: &Path, suffix: &str) -> io::Result<OwnedFd> {
-    let name = format!("{}{suffix}", PathHash::of(path));
-    Ok(openat(
-        directory,
-        name,
-        OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-        Mode::RUSR | Mode::WUSR,
-    )?)
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mode = Mode::RUSR | Mode::WUSR;
+    Ok(openat(directory, name(path, suffix), flags, mode)?)
+}
+
+/// Opens the file of the maildrop at `path` for reading; `None` if there is none.
+///
+/// # Errors
+/// What openat(2) says.
+pub fn open_to_read(
+    directory: BorrowedFd<'_>,
+    path: &Path,
+    suffix: &str,
+) -> io::Result<Option<File>> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match openat(directory, name(path, suffix), flags, Mode::empty()) {
+        Ok(file) => Ok(Some(file.into())),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn name(path: &Path, suffix: &str) -> String {
+    format!("{}{suffix}", PathHash::of(path))
 }

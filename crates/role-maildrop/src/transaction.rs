@@ -4,7 +4,7 @@ use std::fmt;
 
 use confine::sandbox::Confined;
 use confine::signals::{Signal, SignalFd};
-use maildrop::{CheckError, Maildrop, UpdateError};
+use maildrop::{CheckError, Drift, Maildrop, UpdateError};
 use pop3_proto::line::{LineBuffer, MAX_COMMAND};
 use pop3_proto::multiline::Encoder;
 use pop3_proto::server::transaction::{Action, Limits, TooManyOctets, Update, farewell};
@@ -35,6 +35,8 @@ pub struct Tally {
     pub deleted_octets: u64,
     /// Messages left.
     pub left: u32,
+    /// How the maildrop differed from what the last session left, if that is known.
+    pub drift: Option<Drift>,
 }
 
 /// How a session ended.
@@ -133,6 +135,7 @@ impl<'a> Session<'a> {
     /// Serves until the session ends. `pipelined` is what the client sent behind PASS.
     pub fn serve(mut self, pipelined: &[u8]) -> (End, Tally) {
         self.tally.left = self.machine.messages_left();
+        self.tally.drift = self.maildrop.drift();
         let mut lines = LineBuffer::with_rest(MAX_COMMAND, pipelined);
         match self.take_commands(&mut lines) {
             Ok(Last::Quit) => self.update(),

@@ -398,6 +398,7 @@ impl Configuration {
             last: self.file.protocol.last,
             session_locks: self.state_directory().join("locks"),
             indexes: self.state_directory().join("index"),
+            unique_ids: self.state_directory().join("ids"),
             journals: self.state_directory().join("journal"),
             advertised: self.advertised(),
         }

@@ -35,7 +35,12 @@ pub fn prepare(
     let state = configuration.state_directory();
     in_directory(&state, |path| make(path, 0o755))?;
     let spawner = configuration.spawner();
-    for directory in [spawner.session_locks, spawner.indexes, spawner.journals] {
+    for directory in [
+        spawner.session_locks,
+        spawner.indexes,
+        spawner.unique_ids,
+        spawner.journals,
+    ] {
         in_directory(&directory, |path| {
             make(path, 0o700)?;
             if let Some(owner) = identities.of(Role::Spawner) {

@@ -257,6 +257,8 @@ impl<'m> Site<'m> {
     /// Makes `octets` the mailbox of `user`, as if delivered a while ago.
     pub fn deliver(&self, user: User, octets: &[u8]) {
         let path = self.mailbox(user);
+        // Another mailbox, and not the same one rewritten: nothing that is remembered of that applies to it.
+        drop(fs::remove_file(&path));
         fs::write(&path, octets).expect("a mailbox");
         if self.mail.starts_with(&self.directory) {
             self.give_to_operator(&path, 0o600);

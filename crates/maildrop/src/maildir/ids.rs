@@ -41,6 +41,11 @@ pub(super) fn unique_id(base: &[u8], number: u32) -> Option<UniqueId> {
     }
 }
 
+/// Our own id of a message whose file's name has this base, as long as no other has.
+pub(crate) fn own_id(base: &[u8]) -> Option<UniqueId> {
+    plain(base).or_else(|| from_digest(HASHED, &digest(base), 1))
+}
+
 fn plain(base: &[u8]) -> Option<UniqueId> {
     match base.starts_with(HASHED.as_bytes()) {
         true => None,

@@ -29,7 +29,7 @@ fn open(home: &Home) -> Box<Maildir> {
     let mut with = home.open();
     home.rename("index", "aside");
     let mut without = home.open();
-    assert!(without.index.is_none() && with.index.is_some());
+    assert!(without.memory.index.is_none() && with.memory.index.is_some());
     home.rename("aside", "index");
     assert_eq!(replies(&mut with), replies(&mut without));
     assert_eq!(with.skipped(), without.skipped());
@@ -198,6 +198,7 @@ fn an_index_of_names_that_no_listing_has_is_thrown_away() {
         let stamps = Stamps::of(&home.folders()).unwrap();
         saved::write(
             &index,
+            &IdMap::default(),
             &Listing { arena, entries },
             0,
             Some(&stamps),
@@ -304,7 +305,7 @@ fn happen(home: &Home, event: &Event, number: &mut usize) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(100))]
     #[test]
     fn whatever_happens_all_replies_are_as_without_an_index(
         events in proptest::collection::vec((event(), any::<bool>()), 1..16),
@@ -318,4 +319,27 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn ids_that_vanished_or_changed_are_counted() {
+    let mut home = three();
+    assert_eq!(home.open().drift(), None);
+    let drift = |gone, changed| Some(Drift { gone, changed });
+    assert_eq!(home.open().drift(), drift(0, 0));
+    // New, renamed, removed.
+    home.write("new/0.x", b"");
+    home.rename("new/1.a", "cur/1.a:2,S");
+    fs::remove_file(home.path("cur/3.c")).unwrap();
+    assert_eq!(home.open().drift(), drift(1, 0));
+    home.open().update(&|index| index == 0).unwrap();
+    settle(&home);
+    assert_eq!(home.open().drift(), drift(0, 0));
+    let id = |text: &[u8]| UniqueId::new(text).unwrap();
+    home.ids = IdMap::from_pairs([(id(b"1.a"), id(b"UID7"))]).unwrap();
+    assert_eq!(home.open().drift(), drift(0, 1));
+    assert!(is_believed(&home));
+    let session = open(&home);
+    assert_eq!(session.drift(), drift(0, 0));
+    assert_eq!(session.unique_id(0), Some(id(b"UID7")));
 }

@@ -17,10 +17,13 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use crate::index::Index;
-use crate::{CheckError, Limits, Maildrop, Problem, UniqueId, UpdateError, UpdateSummary};
+use crate::{CheckError, Drift, IdMap, Limits, Maildrop, Memory, Problem};
+use crate::{UniqueId, UpdateError, UpdateSummary};
 use finder::Finder;
 pub(crate) use folders::Folders;
 use folders::{Facts, Found};
+pub(crate) use ids::own_id;
+pub(crate) use name::base;
 use name::{Arena, Folder, Name};
 use saved::Stamps;
 
@@ -30,7 +33,8 @@ pub(crate) struct Maildir {
     listing: Listing,
     skipped: u32,
     finder: Finder,
-    index: Option<Index>,
+    memory: Memory,
+    drift: Option<Drift>,
     /// The message read last, so that a message costs one look-up however many reads it takes.
     open: Option<(u32, File)>,
 }
@@ -59,52 +63,60 @@ const MAX_ENTRY_SIZE: usize = 48;
 const _: () = assert!(size_of::<Entry>() <= MAX_ENTRY_SIZE);
 
 impl Maildir {
-    /// Lists `folders` and counts the octets of every message that `index` does not know.
-    pub(crate) fn scan(
-        folders: Folders,
-        limits: &Limits,
-        index: Option<Index>,
-    ) -> Result<Self, Problem> {
-        let (listing, skipped) = match &index {
-            Some(index) => scan_with(index, &folders, limits)?,
+    /// Lists `folders` and counts the octets of every message that the index does not know.
+    pub(crate) fn scan(folders: Folders, limits: &Limits, memory: Memory) -> Result<Self, Problem> {
+        let opened = match &memory.index {
+            Some(index) => open_with(index, &memory.ids, &folders, limits)?,
             None => {
                 let scanned = scan::scan(&folders, limits, None)?;
-                (scanned.listing, scanned.skipped)
+                (scanned.listing, scanned.skipped, None)
             }
         };
+        let (listing, skipped, drift) = opened;
         Ok(Maildir {
             folders,
             listing,
             skipped,
             finder: Finder::new(),
-            index,
+            memory,
+            drift,
             open: None,
         })
     }
 }
 
 /// Takes over from an index what has not changed since, and brings it up to date.
-fn scan_with(index: &Index, folders: &Folders, limits: &Limits) -> Result<(Listing, u32), Problem> {
+fn open_with(
+    index: &Index,
+    ids: &IdMap,
+    folders: &Folders,
+    limits: &Limits,
+) -> Result<(Listing, u32, Option<Drift>), Problem> {
     let look = || Stamps::of(folders).map_err(|error| Problem::Io("examine it", error));
     let before = look()?;
     // Before it is listed: a change from now on shows.
     let settled = before.are_settled();
     let saved = match saved::load(index, limits) {
-        Some(saved) if settled && saved.is_of(&before) => {
-            return Ok((saved.listing, saved.skipped));
+        Some(saved) if settled && saved.is_of(&before) && saved.has_ids(ids) => {
+            return Ok((saved.listing, saved.skipped, Some(Drift::default())));
         }
         saved => saved,
     };
     let known = saved.as_ref().map(|saved| &saved.listing);
-    let scanned = scan::scan(folders, limits, known)?;
+    let scan::Scanned {
+        listing,
+        skipped,
+        as_known,
+    } = scan::scan(folders, limits, known)?;
+    let drift = saved.as_ref().map(|saved| saved.drift(&listing, ids));
     let stamps = (settled && look()? == before).then_some(&before);
     match saved {
-        Some(saved) if scanned.as_known && scanned.skipped == saved.skipped => {
+        Some(saved) if as_known && skipped == saved.skipped && saved.has_ids(ids) => {
             saved.restamp(index, stamps);
         }
-        _ => saved::write(index, &scanned.listing, scanned.skipped, stamps, &|_| true),
+        _ => saved::write(index, ids, &listing, skipped, stamps, &|_| true),
     }
-    Ok((scanned.listing, scanned.skipped))
+    Ok((listing, skipped, drift))
 }
 
 /// Opens a message, wherever it has been renamed to.
@@ -131,6 +143,11 @@ fn open(
 }
 
 impl Listing {
+    /// Our own unique-id of a message.
+    fn own_id(&self, entry: &Entry) -> Option<UniqueId> {
+        ids::unique_id(self.arena.base(entry.name), entry.id)
+    }
+
     fn get(&self, index: u32) -> Option<&Entry> {
         self.entries.get(usize::try_from(index).ok()?)
     }
@@ -146,8 +163,12 @@ impl Maildrop for Maildir {
     }
 
     fn unique_id(&self, index: u32) -> Option<UniqueId> {
-        let entry = self.listing.get(index)?;
-        ids::unique_id(self.listing.arena.base(entry.name), entry.id)
+        let own = self.listing.own_id(self.listing.get(index)?)?;
+        Some(self.memory.ids.shown_for(own))
+    }
+
+    fn drift(&self) -> Option<Drift> {
+        self.drift
     }
 
     fn skipped(&self) -> u32 {
@@ -174,7 +195,7 @@ impl Maildrop for Maildir {
             Some(open) => self.open.insert(open),
             None => {
                 let file = open(&self.folders, &self.listing, &mut self.finder, entry)
-                    .inspect_err(|error| doubt(self.index.as_ref(), error))?;
+                    .inspect_err(|error| doubt(self.memory.index.as_ref(), error))?;
                 self.open.insert((index, file))
             }
         };
@@ -189,13 +210,13 @@ impl Maildrop for Maildir {
         deleted: &dyn Fn(u32) -> bool,
     ) -> Result<UpdateSummary, UpdateError> {
         let result = update::remove(&self.folders, &self.listing, deleted);
-        if let Some(index) = &self.index
+        if let Some(index) = &self.memory.index
             && (0..self.count()).any(deleted)
         {
             // Others may have changed the directories meanwhile, so that they are to be listed next time.
-            saved::write(index, &self.listing, self.skipped, None, &|index| {
-                !deleted(index)
-            });
+            let (ids, listing) = (&self.memory.ids, &self.listing);
+            let kept = |index| !deleted(index);
+            saved::write(index, ids, listing, self.skipped, None, &kept);
         }
         result
     }

@@ -74,7 +74,7 @@ pub(super) fn place(name: &[u8]) -> (u64, &[u8]) {
 }
 
 /// What names the message: all before the first `:`, behind which the flags are.
-pub(super) fn base(name: &[u8]) -> &[u8] {
+pub(crate) fn base(name: &[u8]) -> &[u8] {
     memchr(b':', name)
         .and_then(|length| name.get(..length))
         .unwrap_or(name)

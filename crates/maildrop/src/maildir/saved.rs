@@ -9,11 +9,11 @@ use std::io;
 use memchr::memchr2;
 
 use super::folders::{Facts, Folders};
-use super::name::{Arena, Folder, Name};
+use super::name::{Arena, Folder, Name, base, place};
 use super::{Entry, Listing};
-use crate::Limits;
 use crate::index::{Header, Identity, Index, Kind};
 use crate::stamp::Stamp;
+use crate::{Drift, IdMap, Limits};
 
 /// What both directories were like at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub(super) struct Stamps([Stamp; 2]);
 pub(super) struct Saved {
     pub(super) listing: Listing,
     pub(super) skipped: u32,
+    /// How each was shown, by [`IdMap::mark`].
+    marks: Vec<u32>,
     header: Header,
 }
 
@@ -53,11 +55,10 @@ pub(super) fn load(index: &Index, limits: &Limits) -> Option<Saved> {
     let mut reader = index.reader(Kind::Maildir, limits.messages)?;
     let header = *reader.header();
     let mut entries = Vec::with_capacity(usize::try_from(header.rows).ok()?);
+    let mut marks = Vec::with_capacity(entries.capacity());
     let (mut at, mut total) = (0_u32, 0_u64);
     for _ in 0..header.rows {
-        let [octets, size, modified, changed, name, 0] = reader.next()? else {
-            return None;
-        };
+        let [octets, size, modified, changed, name, mark] = reader.next()?;
         let [length, folder, 0, 0, id @ ..] = name.to_le_bytes() else {
             return None;
         };
@@ -73,6 +74,7 @@ pub(super) fn load(index: &Index, limits: &Limits) -> Option<Saved> {
             name: Name::new(at, length, folder),
             id: u32::from_le_bytes(id),
         });
+        marks.push(u32::try_from(mark).ok()?);
         at = at.checked_add(u32::from(length))?;
         total = total.saturating_add(size);
     }
@@ -89,7 +91,8 @@ pub(super) fn load(index: &Index, limits: &Limits) -> Option<Saved> {
     }
     Some(Saved {
         listing: Listing { arena, entries },
-        skipped: u32::try_from(header.extra).ok()?,
+        skipped: skipped(header.extra),
+        marks,
         header,
     })
 }
@@ -98,6 +101,38 @@ impl Saved {
     /// Whether the directories are as they were when the messages were listed.
     pub(super) fn is_of(&self, stamps: &Stamps) -> bool {
         self.header.identity == stamps.identity()
+    }
+
+    /// Whether the messages were shown by the same ids, as far as those come from elsewhere.
+    pub(super) fn has_ids(&self, ids: &IdMap) -> bool {
+        self.header.extra == extra(self.skipped, ids)
+    }
+
+    /// How the ids of a listing differ from those of the index. Both are in the order of delivery.
+    pub(super) fn drift(&self, now: &Listing, ids: &IdMap) -> Drift {
+        let mut drift = Drift::default();
+        let mut rest = now.entries.as_slice();
+        for (before, &mark) in self.listing.entries.iter().zip(&self.marks) {
+            let name = self.listing.arena.name(before.name);
+            while let Some((entry, others)) = rest.split_first()
+                && place(now.arena.name(entry.name)) < place(name)
+            {
+                rest = others;
+            }
+            // Of messages of the same base, by their numbers.
+            let same = rest
+                .iter()
+                .take_while(|entry| now.arena.base(entry.name) == base(name))
+                .find(|entry| entry.id == before.id);
+            match same {
+                None => drift.gone = drift.gone.saturating_add(1),
+                Some(entry) if ids.mark(now.own_id(entry)) != mark => {
+                    drift.changed = drift.changed.saturating_add(1);
+                }
+                Some(_) => {}
+            }
+        }
+        drift
     }
 
     /// Writes down other stamps for the same messages.
@@ -116,6 +151,7 @@ impl Saved {
 /// directories are to be listed next time.
 pub(super) fn write(
     index: &Index,
+    ids: &IdMap,
     listing: &Listing,
     skipped: u32,
     stamps: Option<&Stamps>,
@@ -144,7 +180,10 @@ pub(super) fn write(
                 entry.facts.modified().cast_unsigned(),
                 entry.changed.cast_unsigned(),
                 u64::from_le_bytes([length, folder, 0, 0, a, b, c, d]),
-                0,
+                match ids.is_empty() {
+                    true => 0,
+                    false => u64::from(ids.mark(listing.own_id(entry))),
+                },
             ])?;
             names.extend_from_slice(name);
             rows = u64::saturating_add(rows, 1);
@@ -154,7 +193,7 @@ pub(super) fn write(
             kind: Kind::Maildir,
             rows,
             names: names.len() as u64,
-            extra: u64::from(skipped),
+            extra: extra(skipped, ids),
             identity: stamps.map_or([0; 12], Stamps::identity),
             ..Header::empty(Kind::Maildir)
         })
@@ -162,4 +201,14 @@ pub(super) fn write(
     if written.is_err() {
         index.clear();
     }
+}
+
+/// Files passed over, and which ids came from elsewhere.
+fn extra(skipped: u32, ids: &IdMap) -> u64 {
+    u64::from(skipped) | u64::from(ids.fingerprint()) << 32
+}
+
+#[allow(clippy::cast_possible_truncation)] // The upper half is something else.
+fn skipped(extra: u64) -> u32 {
+    extra as u32
 }

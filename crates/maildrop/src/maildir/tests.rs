@@ -8,12 +8,17 @@ use crate::testing::{impatient, wire};
 /// A Maildir in a directory of its own.
 pub(super) struct Home {
     pub(super) directory: tempfile::TempDir,
+    /// Ids that come from elsewhere.
+    pub(super) ids: IdMap,
 }
 
 impl Home {
     pub(super) fn new(files: &[(&str, &[u8])]) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let home = Home { directory };
+        let home = Home {
+            directory,
+            ids: IdMap::default(),
+        };
         for folder in ["new", "cur", "tmp"] {
             fs::create_dir(home.path(folder)).unwrap();
         }
@@ -41,16 +46,20 @@ impl Home {
     }
 
     fn scan(&self, limits: &Limits) -> Result<Maildir, Problem> {
-        Maildir::scan(self.folders(), limits, self.index())
+        Maildir::scan(self.folders(), limits, self.memory())
     }
 
-    /// The index, if [`Home::indexed`] has made one.
-    fn index(&self) -> Option<Index> {
-        let file = File::options()
+    /// With the index, if [`Home::indexed`] has made one.
+    fn memory(&self) -> Memory {
+        let index = File::options()
             .read(true)
             .write(true)
             .open(self.path("index"));
-        file.ok().map(Index::new)
+        Memory {
+            index: index.ok().map(Index::new),
+            ids: self.ids.clone(),
+            ..Memory::default()
+        }
     }
 
     /// With an index, which is empty at first.
@@ -368,7 +377,8 @@ fn a_message_of_more_than_four_gib_can_be_read_to_its_end() {
         },
         skipped: 0,
         finder: Finder::new(),
-        index: None,
+        memory: Memory::default(),
+        drift: None,
         open: None,
     };
     let mut read = [0; 16];

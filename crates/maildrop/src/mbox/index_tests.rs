@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::tests::{Mailbox, mbox, message};
 use super::*;
+use crate::{Drift, IdMap};
 
 /// All that a client can learn from a maildrop.
 type Replies = Vec<(u64, String, Vec<u8>)>;
@@ -30,7 +31,7 @@ fn open(mailbox: &Mailbox) -> Box<Mbox> {
     let aside = mailbox.index_path().with_extension("aside");
     fs::rename(mailbox.index_path(), &aside).unwrap();
     let mut without = mailbox.open();
-    assert!(without.index.is_none() && with.index.is_some());
+    assert!(without.memory.index.is_none() && with.memory.index.is_some());
     fs::rename(aside, mailbox.index_path()).unwrap();
     assert_eq!(replies(&mut with).unwrap(), replies(&mut without).unwrap());
     with
@@ -137,7 +138,10 @@ fn deceive(mailbox: &Mailbox, messages: &[table::Message]) {
     let stamp = Stamp::of(&file).unwrap();
     let end = stamp.size();
     let indexed = Indexed::new(&file, &stamp, messages.last(), end).unwrap();
-    indexed.write(&index, messages.iter().copied()).unwrap();
+    let ids = IdMap::default();
+    indexed
+        .write(&index, &ids, messages.iter().copied())
+        .unwrap();
 }
 
 #[test]
@@ -204,6 +208,8 @@ fn an_index_that_makes_no_sense_is_thrown_away_whatever_its_sum() {
 enum Event {
     /// Mail comes.
     Delivered(usize),
+    /// A message comes again, perhaps with more text.
+    Again(usize, usize),
     /// Mail comes without the empty line at its end.
     Unseparated(usize),
     /// A session removes these.
@@ -223,6 +229,7 @@ fn event() -> impl Strategy<Value = Event> {
     let some = || proptest::collection::btree_set(0..6_usize, 0..4);
     prop_oneof![
         4 => (0..40_usize).prop_map(Event::Delivered),
+        2 => (0..3_usize, 0..3_usize).prop_map(|(kind, lines)| Event::Again(kind, lines)),
         1 => (0..40_usize).prop_map(Event::Unseparated),
         4 => proptest::collection::btree_set(0..8_u32, 1..4).prop_map(Event::Removed),
         2 => (some(), any::<bool>()).prop_map(|(gone, line)| Event::Rewritten(gone, line)),
@@ -240,13 +247,27 @@ fn happen(mailbox: &Mailbox, event: &Event, number: &mut usize) {
     };
     match event {
         Event::Delivered(kind) => mailbox.append(&fresh(*kind)),
+        Event::Again(kind, lines) => {
+            mailbox.append(&[&message(*kind)[..], &b"more\n\n".repeat(*lines)].concat());
+        }
         Event::Unseparated(kind) => {
             let message = fresh(*kind);
             mailbox.append(message.strip_suffix(b"\n").unwrap());
         }
         Event::Removed(indexes) => {
-            if let Ok(session) = mailbox.try_open() {
+            if let Ok(mut session) = mailbox.try_open() {
+                let mut expected = replies(&mut session).unwrap();
                 session.update(&|index| indexes.contains(&index)).unwrap();
+                let mut number = 0;
+                expected.retain(|_| {
+                    number += 1;
+                    !indexes.contains(&(number - 1))
+                });
+                // What is left is shown by the same ids, and nothing is known to be missing.
+                if let Ok(mut session) = mailbox.try_open() {
+                    assert_eq!(replies(&mut session).unwrap(), expected);
+                    assert_eq!(session.drift(), Some(Drift::default()));
+                }
             }
         }
         Event::Rewritten(gone, line) => {
@@ -297,7 +318,7 @@ fn happen(mailbox: &Mailbox, event: &Event, number: &mut usize) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(100))]
     #[test]
     fn whatever_happens_all_replies_are_as_without_an_index(
         events in proptest::collection::vec((event(), any::<bool>()), 1..12),
@@ -315,4 +336,68 @@ proptest! {
             }
         }
     }
+}
+
+fn ids(session: &Mbox) -> Vec<String> {
+    (0..session.count())
+        .map(|index| session.unique_id(index).unwrap().to_string())
+        .collect()
+}
+
+#[test]
+fn equal_messages_keep_their_ids_when_one_of_them_is_removed() {
+    let mailbox = Mailbox::new(&mbox([1, 1, 2, 1])).indexed();
+    let before = ids(&open(&mailbox));
+    assert!(before[1].ends_with("-2") && before[3].ends_with("-3"));
+    // By us.
+    open(&mailbox).update(&|index| index == 0).unwrap();
+    assert_eq!(ids(&open(&mailbox)), before[1..]);
+    // By another program, which leaves the last alone.
+    fs::write(
+        mailbox.path(),
+        [mbox([2, 1, 1]), b"more\n\n".to_vec()].concat(),
+    )
+    .unwrap();
+    let ids = ids(&open(&mailbox));
+    assert_eq!([&ids[0], &ids[1]], [&before[2], &before[1]]);
+    assert!(ids[2].ends_with("-4"));
+}
+
+#[test]
+fn ids_that_vanished_are_counted() {
+    let mailbox = Mailbox::new(&mbox(0..5)).indexed();
+    assert_eq!(mailbox.open().drift(), None);
+    let drift = |gone, changed| Some(Drift { gone, changed });
+    assert_eq!(mailbox.open().drift(), drift(0, 0));
+    mailbox.append(&message(5));
+    assert_eq!(mailbox.open().drift(), drift(0, 0));
+    fs::write(mailbox.path(), mbox([0, 2, 5, 7])).unwrap();
+    assert_eq!(mailbox.open().drift(), drift(3, 0));
+    assert_eq!(mailbox.open().drift(), drift(0, 0));
+    mailbox.open().update(&|index| index < 2).unwrap();
+    assert_eq!(mailbox.open().drift(), drift(0, 0));
+}
+
+#[test]
+fn ids_that_changed_are_counted() {
+    let mut mailbox = Mailbox::new(&mbox(0..4)).indexed();
+    let own: Vec<UniqueId> = {
+        let session = mailbox.open();
+        (0..4)
+            .map(|index| session.unique_id(index).unwrap())
+            .collect()
+    };
+    let shown = |text: &str| UniqueId::new(text.as_bytes()).unwrap();
+    let drift = |gone, changed| Some(Drift { gone, changed });
+    mailbox.ids = IdMap::from_pairs([(own[0], shown("a")), (own[1], shown("b"))]).unwrap();
+    assert_eq!(mailbox.open().drift(), drift(0, 2));
+    assert_eq!(ids(&open(&mailbox))[..2], ["a", "b"]);
+    // While mail comes, and while some goes.
+    mailbox.ids = IdMap::from_pairs([(own[0], shown("a")), (own[1], shown("c"))]).unwrap();
+    mailbox.append(&message(5));
+    assert_eq!(mailbox.open().drift(), drift(0, 1));
+    mailbox.ids = IdMap::default();
+    fs::write(mailbox.path(), mbox([0, 2, 3])).unwrap();
+    assert_eq!(mailbox.open().drift(), drift(2, 1));
+    assert_eq!(mailbox.open().drift(), drift(0, 0));
 }

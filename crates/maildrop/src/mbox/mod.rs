@@ -3,6 +3,7 @@
 //! The file is locked while it is scanned, while it is looked at again because something changed it, and in UPDATE; in
 //! between a slow client holds up nobody.
 
+pub(crate) mod copies;
 mod count;
 mod digest;
 pub(crate) mod journal;
@@ -20,7 +21,9 @@ use std::os::fd::AsFd;
 use crate::index::Index;
 use crate::lock::{Held, LockError, Locks};
 use crate::stamp::Stamp;
-use crate::{CheckError, Limits, Maildrop, Problem, UniqueId, UpdateError, UpdateSummary};
+use crate::{CheckError, Drift, Limits, Maildrop, Memory, Problem};
+use crate::{UniqueId, UpdateError, UpdateSummary};
+use copies::Given;
 use journal::Journal;
 use opening::Reading;
 use saved::Indexed;
@@ -39,17 +42,18 @@ pub(crate) struct Mbox {
     end: u64,
     /// So many of the first messages are what the index says and have not been scanned in this session.
     unproven: u32,
-    index: Option<Index>,
+    memory: Memory,
+    drift: Option<Drift>,
 }
 
 impl Mbox {
-    /// Locks `file` and reads it through, as far as `index` does not know it.
+    /// Locks `file` and reads it through, as far as the index does not know it.
     pub(crate) fn scan(
         file: File,
         locks: Locks,
         limits: &Limits,
         mut journal: Option<Journal>,
-        index: Option<Index>,
+        memory: Memory,
     ) -> Result<Self, Problem> {
         let held = journal::recover(&file, &locks, journal.as_mut(), false)?;
         let stamp = Stamp::of(&file).map_err(|error| Problem::Io("examine it", error))?;
@@ -67,15 +71,12 @@ impl Mbox {
             held: &held,
             stamp,
             limits,
+            memory: &memory,
         };
-        let read = reading.read(index.as_ref())?;
+        let mut read = reading.read()?;
         let settled = stamp.settle();
         drop(held);
-        match &index {
-            Some(index) if settled => read.write(index),
-            Some(index) => index.clear(),
-            None => {}
-        }
+        read.write(&memory, settled);
         Ok(Mbox {
             file,
             locks,
@@ -84,7 +85,8 @@ impl Mbox {
             stamp,
             end: stamp.size(),
             unproven: read.unproven,
-            index,
+            drift: read.drift,
+            memory,
         })
     }
 
@@ -148,30 +150,43 @@ impl Mbox {
 
     /// Throws away the index if it may be what has led astray.
     fn doubt<T>(&self, result: Result<T, CheckError>) -> Result<T, CheckError> {
-        if let (Err(CheckError::Changed), Some(index)) = (&result, &self.index) {
+        if let (Err(CheckError::Changed), Some(index)) = (&result, &self.memory.index) {
             index.clear();
         }
         result
     }
 
-    /// Writes the index of what UPDATE has left, where `end` is where the messages of the table ended before.
-    fn index_kept(&self, index: &Index, held: Held<'_>, end: u64, deleted: &dyn Fn(u32) -> bool) {
+    /// Writes down what UPDATE has left, where `end` is where the messages of the table ended before.
+    fn remember(&self, held: Held<'_>, end: u64, deleted: &dyn Fn(u32) -> bool) {
         let kept = || self.table.kept(end, deleted);
-        let written = (|| {
-            let stamp = Stamp::of(&self.file)?;
-            let removed: u64 = self.table.removed(end, deleted);
-            let last = kept().last();
-            let end = end.saturating_sub(removed);
-            let indexed = Indexed::new(&self.file, &stamp, last.as_ref(), end)?;
-            let settled = stamp.settle();
-            drop(held);
-            match settled {
-                true => indexed.write(index, kept()),
-                false => Err(io::ErrorKind::Other.into()),
-            }
-        })();
-        if written.is_err() {
+        if let Some(index) = &self.memory.index
+            && self.index_kept(index, held, end, deleted).is_err()
+        {
             index.clear();
+        }
+        if let Some(copies) = &self.memory.copies {
+            let remembered = copies.load(&self.file, &self.stamp);
+            let given = Given::new(&remembered, self.table.messages());
+            copies.store(remembered, &given, kept());
+        }
+    }
+
+    fn index_kept(
+        &self,
+        index: &Index,
+        held: Held<'_>,
+        end: u64,
+        deleted: &dyn Fn(u32) -> bool,
+    ) -> io::Result<()> {
+        let kept = || self.table.kept(end, deleted);
+        let stamp = Stamp::of(&self.file)?;
+        let end = end.saturating_sub(self.table.removed(end, deleted));
+        let indexed = Indexed::new(&self.file, &stamp, kept().last().as_ref(), end)?;
+        let settled = stamp.settle();
+        drop(held);
+        match settled {
+            true => indexed.write(index, &self.memory.ids, kept()),
+            false => Err(io::ErrorKind::Other.into()),
         }
     }
 
@@ -199,7 +214,12 @@ impl Maildrop for Mbox {
     }
 
     fn unique_id(&self, index: u32) -> Option<UniqueId> {
-        self.table.get(index)?.unique_id()
+        let own = self.table.get(index)?.unique_id()?;
+        Some(self.memory.ids.shown_for(own))
+    }
+
+    fn drift(&self) -> Option<Drift> {
+        self.drift
     }
 
     fn check(&mut self) -> Result<(), CheckError> {
@@ -261,10 +281,10 @@ impl Maildrop for Mbox {
             deleted,
             journal.as_mut(),
         );
-        match (&self.index, &removed) {
-            (Some(index), Ok(_)) => self.index_kept(index, held, end, deleted),
-            (Some(index), Err(_)) => index.clear(),
-            (None, _) => {}
+        match (&removed, &self.memory.index) {
+            (Ok(_), _) => self.remember(held, end, deleted),
+            (Err(_), Some(index)) => index.clear(),
+            (Err(_), None) => {}
         }
         removed
     }

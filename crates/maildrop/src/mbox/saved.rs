@@ -9,6 +9,7 @@ use super::table::Message;
 use crate::index::checksum::Checksum;
 use crate::index::{Header, Identity, Index, Kind};
 use crate::stamp::{Stamp, born};
+use crate::{Drift, IdMap};
 
 /// Octets from the beginning of the last message on that are to be as they were: its `From ` line and enough of its
 /// header to tell it from any other.
@@ -23,6 +24,8 @@ const SAMPLES: usize = 16;
 /// A table as an index has kept it.
 pub(super) struct Saved {
     pub(super) messages: Vec<Message>,
+    /// How each was shown, by [`IdMap::mark`].
+    marks: Vec<u32>,
     header: Header,
 }
 
@@ -55,9 +58,10 @@ pub(super) fn load(index: &Index, limit: u32) -> Option<Saved> {
     let header = *reader.header();
     let end = Compared::from_identity(header.identity).end;
     let mut messages = Vec::with_capacity(usize::try_from(header.rows).ok()?);
+    let mut marks = Vec::with_capacity(messages.capacity());
     let mut last: Option<Message> = None;
     for _ in 0..header.rows {
-        let [from, line, stored, octets, digest, copy] = reader.next()?;
+        let [from, line, stored, octets, digest, shown] = reader.next()?;
         let start = from.checked_add(line)?;
         // The first begins where the file does, each other where the one before has ended, or later.
         let in_order = match last {
@@ -73,18 +77,59 @@ pub(super) fn load(index: &Index, limit: u32) -> Option<Saved> {
             stored,
             octets,
             digest: digest.to_le_bytes(),
-            copy: u32::try_from(copy).ok().filter(|&copy| copy > 0)?,
+            copy: low(shown),
         };
+        if message.copy == 0 {
+            return None;
+        }
         last = Some(message);
         messages.push(message);
+        marks.push(low(shown >> 32));
     }
-    reader.is_whole().then_some(Saved { messages, header })
+    reader.is_whole().then_some(Saved {
+        messages,
+        marks,
+        header,
+    })
 }
 
 impl Saved {
     /// How many messages the index has.
     pub(super) fn rows(&self) -> usize {
         usize::try_from(self.header.rows).unwrap_or(usize::MAX)
+    }
+
+    /// Whether each message was shown by the same ids, as far as those come from elsewhere.
+    pub(super) fn has_ids(&self, ids: &IdMap) -> bool {
+        self.header.extra == u64::from(ids.fingerprint())
+    }
+
+    /// How the ids of messages have changed of which the first are those of the index.
+    pub(super) fn drift_of_same(&self, messages: &[Message], ids: &IdMap) -> Drift {
+        let pairs = messages.iter().zip(&self.marks);
+        let changed = pairs.filter(|&(message, &mark)| ids.mark(message.unique_id()) != mark);
+        Drift {
+            gone: 0,
+            changed: count(changed),
+        }
+    }
+
+    /// How the ids of other messages differ from those of the index.
+    pub(super) fn drift(&self, messages: &[Message], ids: &IdMap) -> Drift {
+        let own = |message: &Message| (message.digest, message.copy);
+        let mut before: Vec<_> = self.messages.iter().map(own).zip(&self.marks).collect();
+        before.sort_unstable();
+        let mut left = before.len();
+        let same = messages.iter().filter_map(|message| {
+            let found = before.binary_search_by_key(&own(message), |&(own, _)| own);
+            left = left.saturating_sub(usize::from(found.is_ok()));
+            Some((message, before.get(found.ok()?)?.1))
+        });
+        let changed = count(same.filter(|&(message, &mark)| ids.mark(message.unique_id()) != mark));
+        Drift {
+            gone: u32::try_from(left).unwrap_or(u32::MAX),
+            changed,
+        }
     }
 
     /// Compares the file that was indexed with what is there now.
@@ -124,7 +169,7 @@ impl Saved {
 
 /// Where the messages of a file end, and what it was like when they did: what an index is written of.
 pub(super) struct Indexed {
-    pub(super) identity: Identity,
+    identity: Identity,
 }
 
 impl Indexed {
@@ -143,42 +188,50 @@ impl Indexed {
     pub(super) fn write(
         &self,
         index: &Index,
+        ids: &IdMap,
         messages: impl Iterator<Item = Message>,
     ) -> io::Result<()> {
-        self.write_behind(index, None, messages)
+        self.write_behind(index, ids, None, messages)
     }
 
     /// Adds messages to the index that `known` was read from.
     pub(super) fn add(
         &self,
         index: &Index,
+        ids: &IdMap,
         known: &Saved,
         messages: impl Iterator<Item = Message>,
     ) -> io::Result<()> {
-        self.write_behind(index, Some(&known.header), messages)
+        self.write_behind(index, ids, Some(&known.header), messages)
     }
 
     fn write_behind(
         &self,
         index: &Index,
+        ids: &IdMap,
         known: Option<&Header>,
         messages: impl Iterator<Item = Message>,
     ) -> io::Result<()> {
         let mut writer = index.writer(known);
         let mut rows = known.map_or(0, |header| header.rows);
         for message in messages {
+            let mark = match ids.is_empty() {
+                true => 0,
+                false => ids.mark(message.unique_id()),
+            };
             writer.row(&[
                 message.from,
                 message.start.saturating_sub(message.from),
                 message.stored,
                 message.octets,
                 u64::from_le_bytes(message.digest),
-                u64::from(message.copy),
+                u64::from(message.copy) | u64::from(mark) << 32,
             ])?;
             rows = rows.saturating_add(1);
         }
         writer.finish(Header {
             rows,
+            extra: u64::from(ids.fingerprint()),
             identity: self.identity,
             ..Header::empty(Kind::Mbox)
         })?;
@@ -210,6 +263,15 @@ impl Compared {
             head,
         }
     }
+}
+
+#[allow(clippy::cast_possible_truncation)] // The upper half is something else.
+fn low(word: u64) -> u32 {
+    word as u32
+}
+
+fn count<T>(items: impl Iterator<Item = T>) -> u32 {
+    u32::try_from(items.count()).unwrap_or(u32::MAX)
 }
 
 /// The sum of the beginning of the last message.

@@ -44,16 +44,9 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Makes the table of messages as scanned, their copies not yet numbered.
+    /// Makes the table of messages whose copies are numbered.
     pub(crate) fn new(mut messages: Vec<Message>) -> Self {
-        number_copies(&mut messages);
         messages.shrink_to_fit();
-        Table { messages }
-    }
-
-    /// Makes the table of messages whose copies are numbered, but for those from `first_new` on.
-    pub(crate) fn grown(mut messages: Vec<Message>, first_new: usize) -> Self {
-        number_new_copies(&mut messages, first_new);
         Table { messages }
     }
 
@@ -113,59 +106,6 @@ impl Table {
     }
 }
 
-/// Numbers messages of the same digest in file order. By sorting: someone may have a million of them.
-fn number_copies(messages: &mut [Message]) {
-    let digest =
-        |messages: &[Message], at: u32| messages.get(at as usize).map(|message| message.digest);
-    let mut order: Vec<u32> = (0..).take(messages.len()).collect();
-    order.sort_unstable_by_key(|&at| (digest(messages, at), at));
-    let mut before = None;
-    let mut copy = 0_u32;
-    for at in order {
-        let digest = digest(messages, at);
-        copy = match before == digest {
-            true => copy.saturating_add(1),
-            false => 1,
-        };
-        before = digest;
-        if let Some(message) = messages.get_mut(at as usize) {
-            message.copy = copy;
-        }
-    }
-}
-
-/// The same for a few messages behind many whose copies are numbered, in one pass over those.
-fn number_new_copies(messages: &mut [Message], first_new: usize) {
-    let Some((known, new)) = messages.split_at_mut_checked(first_new) else {
-        return;
-    };
-    if new.is_empty() {
-        return;
-    }
-    // The highest number given, by digest.
-    let mut given: Vec<([u8; 8], u32)> = new.iter().map(|message| (message.digest, 0)).collect();
-    given.sort_unstable();
-    given.dedup();
-    let find = |given: &[([u8; 8], u32)], digest: [u8; 8]| {
-        given.binary_search_by_key(&digest, |&(digest, _)| digest)
-    };
-    for message in known {
-        if let Ok(at) = find(&given, message.digest)
-            && let Some((_, copy)) = given.get_mut(at)
-        {
-            *copy = message.copy.max(*copy);
-        }
-    }
-    for message in new {
-        if let Ok(at) = find(&given, message.digest)
-            && let Some((_, copy)) = given.get_mut(at)
-        {
-            *copy = copy.saturating_add(1);
-            message.copy = *copy;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -182,45 +122,34 @@ mod tests {
     }
 
     #[test]
-    fn the_first_of_equal_messages_keeps_the_plain_id() {
-        let table = Table::new([7, 9, 7, 8, 9, 7].map(message).to_vec());
-        let ids: Vec<String> = table
-            .iter()
-            .map(|(_, message)| message.unique_id().unwrap().to_string())
-            .collect();
-        let (seven, eight, nine) = ("07".repeat(8), "08".repeat(8), "09".repeat(8));
-        let expected = [
-            seven.clone(),
-            nine.clone(),
-            format!("{seven}-2"),
-            eight,
-            format!("{nine}-2"),
-            format!("{seven}-3"),
-        ];
-        assert_eq!(ids, expected);
+    fn a_later_copy_is_marked_with_its_number() {
+        let id = |copy| {
+            let message = Message { copy, ..message(7) };
+            message.unique_id().unwrap().to_string()
+        };
+        assert_eq!(id(1), "07".repeat(8));
+        assert_eq!(id(2), "07".repeat(8) + "-2");
     }
 
     #[test]
-    fn a_table_that_grew_is_the_same_as_one_made_at_once() {
-        let messages: Vec<Message> = (0..60_u8).map(|at| message(at % 5 * (at % 3))).collect();
-        let whole = Table::new(messages.clone());
-        for known in 0..=messages.len() {
-            let mut grown = whole.messages().to_vec();
-            for message in &mut grown[known..] {
-                message.copy = 1;
-            }
-            assert_eq!(Table::grown(grown, known).messages(), whole.messages());
-        }
-    }
-
-    #[test]
-    fn a_million_equal_messages_are_numbered_in_order() {
-        let table = Table::new(vec![message(1); 1_000_000]);
-        assert!(
-            table
-                .iter()
-                .all(|(index, message)| message.copy == index + 1)
-        );
-        assert_eq!(table.count(), 1_000_000);
+    fn kept_messages_move_to_where_the_removed_ones_were() {
+        let messages = [(0, 5), (10, 12), (30, 33)].map(|(from, start)| Message {
+            from,
+            start,
+            ..message(1)
+        });
+        let table = Table::new(messages.to_vec());
+        let kept = |deleted: u32| {
+            let deleted = move |index: u32| deleted & (1 << index) != 0;
+            let places = table
+                .kept(50, &deleted)
+                .map(|message| (message.from, message.start));
+            (table.removed(50, &deleted), places.collect::<Vec<_>>())
+        };
+        assert_eq!(kept(0b000), (0, vec![(0, 5), (10, 12), (30, 33)]));
+        assert_eq!(kept(0b001), (10, vec![(0, 2), (20, 23)]));
+        assert_eq!(kept(0b010), (20, vec![(0, 5), (10, 13)]));
+        assert_eq!(kept(0b101), (30, vec![(0, 2)]));
+        assert_eq!(kept(0b111), (50, vec![]));
     }
 }

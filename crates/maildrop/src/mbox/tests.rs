@@ -4,18 +4,23 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::*;
-use crate::FileLock;
 use crate::testing::{Flock, impatient, journal_in, wire};
+use crate::{FileLock, IdMap};
 
 /// A mailbox in a directory of its own.
 pub(super) struct Mailbox {
     pub(super) directory: tempfile::TempDir,
+    /// Ids that come from elsewhere.
+    pub(super) ids: IdMap,
 }
 
 impl Mailbox {
     pub(super) fn new(content: &[u8]) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let mailbox = Mailbox { directory };
+        let mailbox = Mailbox {
+            directory,
+            ids: IdMap::default(),
+        };
         std::fs::write(mailbox.path(), content).unwrap();
         mailbox
     }
@@ -47,25 +52,27 @@ impl Mailbox {
             wait: limits.lock_wait,
         };
         let journal = journal_in(self.directory.path());
-        Mbox::scan(self.handle(), locks, limits, Some(journal), self.index())
+        Mbox::scan(self.handle(), locks, limits, Some(journal), self.memory())
     }
 
-    /// The index, if [`Mailbox::indexed`] has made one.
-    fn index(&self) -> Option<Index> {
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .open(self.index_path());
-        file.ok().map(Index::new)
+    /// With the index and the numbers of copies, if [`Mailbox::indexed`] has made them.
+    fn memory(&self) -> Memory {
+        let open = |path| File::options().read(true).write(true).open(path).ok();
+        Memory {
+            index: open(self.index_path()).map(Index::new),
+            copies: open(self.directory.path().join("copies")).map(copies::CopyNumbers::new),
+            ids: self.ids.clone(),
+        }
     }
 
     pub(super) fn index_path(&self) -> std::path::PathBuf {
         self.directory.path().join("index")
     }
 
-    /// With an index, which is empty at first.
+    /// With an index and numbers of copies, which are empty at first.
     pub(super) fn indexed(self) -> Self {
         File::create(self.index_path()).unwrap();
+        File::create(self.directory.path().join("copies")).unwrap();
         self
     }
 
@@ -424,7 +431,8 @@ fn offsets_beyond_four_gib_work() {
         stamp,
         end: stamp.size(),
         unproven: 0,
-        index: None,
+        memory: Memory::default(),
+        drift: None,
     });
     let mut read = [0; 8];
     assert_eq!(open.read(1, 0, &mut read).unwrap(), 8);

@@ -58,7 +58,7 @@ impl Rig {
         let directory = tempfile::tempdir().unwrap();
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let at = |name: &str| directory.path().join(name);
-        for name in ["locks", "index", "journal", "mail"] {
+        for name in ["locks", "index", "ids", "journal", "mail"] {
             fs::create_dir(at(name)).unwrap();
         }
         fs::write(at("mail/joe"), MAIL).unwrap();
@@ -80,6 +80,7 @@ impl Rig {
             last: true,
             session_locks: at("locks"),
             indexes: at("index"),
+            unique_ids: at("ids"),
             journals: at("journal"),
             advertised: Advertised {
                 login_delay: None,

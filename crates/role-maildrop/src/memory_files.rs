@@ -1,0 +1,86 @@
+//! The files that a maildrop is remembered by from one session to the next: its index, which may be removed at any time,
+//! and its unique-ids, which may not.
+//!
+//! Their directories are the spawner's. The maildrop process opens them before it becomes the user, and uses them under
+//! the session lock.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use maildrop::{CopyNumbers, IdMap, IdMapError, Index, Memory};
+use messages::spawner::SpawnerConfig;
+use rustix::fs::{CWD, Mode, OFlags, openat};
+
+use crate::state_file;
+
+/// The directories of these files.
+#[derive(Debug)]
+pub struct MemoryDirectories {
+    indexes: OwnedFd,
+    ids: OwnedFd,
+}
+
+/// The files of one maildrop.
+#[derive(Debug)]
+pub struct MemoryFiles {
+    index: io::Result<File>,
+    copies: Option<io::Result<File>>,
+    map: io::Result<Option<File>>,
+}
+
+impl MemoryDirectories {
+    /// Opens the configured directories.
+    ///
+    /// # Errors
+    /// Names the directory and says what is wrong with it.
+    pub fn open(configuration: &SpawnerConfig) -> Result<Self, String> {
+        let open = |path: &Path| {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            openat(CWD, path, flags, Mode::empty())
+                .map_err(|error| format!("{}: {error}", path.display()))
+        };
+        Ok(Self {
+            indexes: open(&configuration.indexes)?,
+            ids: open(&configuration.unique_ids)?,
+        })
+    }
+
+    /// The directories' descriptors, which a maildrop process has to be left.
+    pub fn descriptors(&self) -> [BorrowedFd<'_>; 2] {
+        [self.indexes.as_fd(), self.ids.as_fd()]
+    }
+
+    /// Opens the files of the maildrop at `path`.
+    pub fn files(&self, path: &Path, is_mbox: bool) -> MemoryFiles {
+        let open = |directory: &OwnedFd, suffix| {
+            state_file::open(directory.as_fd(), path, suffix).map(File::from)
+        };
+        MemoryFiles {
+            index: open(&self.indexes, ""),
+            copies: is_mbox.then(|| open(&self.ids, ".copies")),
+            map: state_file::open_to_read(self.ids.as_fd(), path, ".map"),
+        }
+    }
+}
+
+impl MemoryFiles {
+    /// Makes of them what a maildrop needs. What cannot be opened and is missed only by being slower is handed to
+    /// `complain`.
+    ///
+    /// # Errors
+    /// There is a list of unique-ids, and it cannot be read. With other ids clients would fetch everything again.
+    pub fn memory(self, mut complain: impl FnMut(io::Error)) -> Result<Memory, IdMapError> {
+        let ids = match self.map.map_err(IdMapError::Io)? {
+            Some(mut file) => IdMap::read(&mut file)?,
+            None => IdMap::default(),
+        };
+        let mut opened = |file: io::Result<File>| file.map_err(&mut complain).ok();
+        Ok(Memory {
+            index: opened(self.index).map(Index::new),
+            copies: self.copies.and_then(&mut opened).map(CopyNumbers::new),
+            ids,
+        })
+    }
+}
