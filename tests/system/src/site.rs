@@ -24,9 +24,14 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// The log on standard error, so that a test can read it.
+    /// The log on standard error, so that a test can read it; and room for tests that try again and again until a
+    /// session before theirs has ended.
     pub fn new() -> Setup {
-        Setup::default().set("log", "target", r#""stderr""#)
+        Setup::default().set("log", "target", r#""stderr""#).set(
+            "limits",
+            "sessions_per_source",
+            "10000",
+        )
     }
 
     /// Sets a key of a table, `""` being the top of the file, to a TOML value.

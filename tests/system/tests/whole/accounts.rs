@@ -7,7 +7,7 @@ use system_tests::corpus;
 use system_tests::pop::{Pop, Reply};
 use system_tests::site::{Setup, Site};
 use system_tests::users::{ALICE, BOB, CAROL, DAVE};
-use system_tests::{machine, run};
+use system_tests::{machine, poll, run};
 
 fn quick(backend: &str) -> Setup {
     Setup::new()
@@ -236,10 +236,10 @@ fn passwords_and_unknown_names_are_not_logged() {
 
 #[test]
 fn unknown_users_cost_what_known_ones_cost() {
-    // A hash slow enough to be told from noise: some tens of milliseconds.
+    // A hash that outweighs all else, and is yet often done before the processor is taken away: some milliseconds.
     quick("shadow").as_root(|site| {
         let mut perl = std::process::Command::new("/usr/bin/perl");
-        perl.args(["-e", r"print crypt('slow', '$6$rounds=60000$salt$')"]);
+        perl.args(["-e", r"print crypt('slow', '$6$rounds=20000$salt$')"]);
         let hash = String::from_utf8(run::to_end(&mut perl, b"").expect_success("crypt(3)"))
             .expect("a hash");
         let mut shadow = fs::read_to_string("/etc/shadow").expect("/etc/shadow");
@@ -251,7 +251,7 @@ fn unknown_users_cost_what_known_ones_cost() {
         let names = ["alice", "nobody-of-that-name", "locked"];
         let mut least = [Duration::MAX; 3];
         // In turns, and the least of many: other work on this machine makes an attempt longer, never shorter.
-        for _ in 0..12 {
+        let mut measure = || {
             for (least, name) in least.iter_mut().zip(names) {
                 let mut pop = site.connect();
                 pop.ok(&format!("USER {name}"));
@@ -259,18 +259,21 @@ fn unknown_users_cost_what_known_ones_cost() {
                 pop.err("PASS wrong");
                 *least = began.elapsed().min(*least);
             }
+            least
+        };
+        for _ in 0..20 {
+            measure();
         }
-        let [known, others @ ..] = least;
-        assert!(
-            known > Duration::from_millis(10),
-            "the hash is not slow: {known:?}"
-        );
-        for other in others {
+        poll::until("attempts that cost the same, whoever is named", || {
+            let [known, unknown, locked] = measure();
             assert!(
-                other < known * 3 / 2 && known < other * 3 / 2,
-                "{names:?} cost {least:?}"
+                known > Duration::from_millis(3),
+                "the hash is not slow: {known:?}"
             );
-        }
+            let longest = known.max(unknown).max(locked);
+            let shortest = known.min(unknown).min(locked);
+            (longest * 4 < shortest * 5).then_some(())
+        });
     });
 }
 

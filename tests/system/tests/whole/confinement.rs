@@ -247,7 +247,8 @@ fn a_session_opens_nothing_as_root() {
 
 /// The lowest and the highest address of each part of its memory that a process may read.
 fn readable_memory(process: Process) -> Vec<(u64, u64)> {
-    let maps = fs::read_to_string(process.file("maps")).expect("its memory");
+    // None, if it has ended.
+    let maps = fs::read_to_string(process.file("maps")).unwrap_or_default();
     let readable = maps
         .lines()
         .filter(|line| line.contains(" r") && !line.contains("[v"));
@@ -283,7 +284,9 @@ fn a_password_stays_in_no_memory() {
         pop.ok("STAT");
         let mut marks = 0;
         for process in server.processes() {
-            let memory = fs::File::open(process.file("mem")).expect("its memory");
+            let Ok(memory) = fs::File::open(process.file("mem")) else {
+                continue;
+            };
             for (low, high) in readable_memory(process) {
                 let mut octets = vec![0; usize::try_from(high - low).expect("a size")];
                 // Guard pages cannot be read.
