@@ -1,12 +1,15 @@
 //! What auth is told (by the master, the session spawner and each session) and what it answers.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use confine::channel::Message;
 use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use crate::mechanism::SaslMechanism;
 use crate::role::MAX_CONFIGURATION_OCTETS;
 use crate::secret::Secret;
 use crate::session::SessionId;
@@ -35,6 +38,33 @@ pub struct AddressDomains {
     pub only: bool,
 }
 
+/// Octets of a message of a SASL exchange, before base64. RFC 5034 sets no bound; access tokens (RFC 7628) are the longest
+/// messages there are, and no line of a client's is longer.
+pub const MAX_SASL_OCTETS: usize = 64 * 1024;
+
+/// Octets of a challenge: SCRAM's first answer holds the client's nonce, at most 2 KiB, ours and a salt.
+pub const MAX_CHALLENGE_OCTETS: usize = 4 * 1024;
+
+/// Octets of `tls-exporter`'s binding data (RFC 9266 section 2).
+pub const EXPORTER_OCTETS: usize = 32;
+
+/// Octets of `tls-server-end-point`'s binding data: a SHA-512 hash (RFC 5929 section 4.1).
+pub const MAX_END_POINT_OCTETS: usize = 64;
+
+/// Octets of the key that decoys are made with.
+pub const DECOY_KEY_OCTETS: usize = 32;
+
+/// What the salts of users who do not exist are made with (RFC 5802 section 9): random octets, the same for as long as the
+/// server is installed.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
+pub struct DecoyKey(pub [u8; DECOY_KEY_OCTETS]);
+
+impl fmt::Debug for DecoyKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DecoyKey(…)")
+    }
+}
+
 /// Auth's part of the configuration; all of it may change at SIGHUP.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuthConfig {
@@ -48,6 +78,10 @@ pub struct AuthConfig {
     pub apop_secrets: Option<PathBuf>,
     /// Virtual domains by local address; `None` turns them off.
     pub address_domains: Option<AddressDomains>,
+    /// The SASL mechanisms that are offered somewhere.
+    pub mechanisms: Vec<SaslMechanism>,
+    /// What the salts of users who do not exist are made with.
+    pub decoy_key: DecoyKey,
     /// Attempts on one connection.
     pub login_attempts: u32,
     /// The first failed attempt is answered after at least this time, each further one after twice the time before.
@@ -109,7 +143,20 @@ impl Message for NewSession {
     }
 }
 
-/// From a session to auth: credentials. One at a time: the next only after the [`Verdict`].
+/// What a session says of its client's TLS.
+///
+/// Nobody can check it. A session that lies makes a `-PLUS` exchange of its own client's succeed that ought to fail, or the
+/// other way round; it needs that client's proof of the password all the same, and gains nothing towards anybody else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TlsFacts {
+    /// `tls-exporter` (RFC 9266); `None` before TLS 1.3.
+    pub exporter: Option<[u8; EXPORTER_OCTETS]>,
+    /// `tls-server-end-point` (RFC 5929 section 4), at most [`MAX_END_POINT_OCTETS`]; `None` where the certificate's signature
+    /// has no hash that it could be made with.
+    pub server_end_point: Option<Vec<u8>>,
+}
+
+/// From a session to auth: credentials, or a step of a SASL exchange. One at a time: the next only after the [`Verdict`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Attempt {
     /// USER and PASS.
@@ -126,16 +173,31 @@ pub enum Attempt {
         /// The 32 hexadecimal digits as sent.
         digest: Secret,
     },
+    /// AUTH (RFC 5034): begins an exchange. Only this counts as an attempt.
+    SaslStart {
+        /// Which mechanism.
+        mechanism: SaslMechanism,
+        /// The initial response, decoded; at most [`MAX_SASL_OCTETS`].
+        initial_response: Option<Secret>,
+        /// `None` without TLS.
+        tls: Option<TlsFacts>,
+    },
+    /// The client's answer to a [`Verdict::Challenge`], decoded; at most [`MAX_SASL_OCTETS`].
+    SaslResponse(Secret),
+    /// The client gives the exchange up (`*`), or its answer was no base64. Not answered.
+    SaslCancel,
 }
 
 impl Message for Attempt {
-    /// A command line holds at most 512 octets.
-    const MAX_OCTETS: usize = 2 * 1024;
+    /// A SASL message, or two parts of a command line of at most 512 octets; and what belongs to it.
+    const MAX_OCTETS: usize = MAX_SASL_OCTETS + 1024;
 }
 
 /// Auth's answer to an [`Attempt`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verdict {
+    /// The SASL exchange goes on: for the client, at most [`MAX_CHALLENGE_OCTETS`] before base64.
+    Challenge(Vec<u8>),
     /// The session's end of the stream to the maildrop process comes along. That process answers the client.
     Accepted,
     /// Refused.
@@ -153,15 +215,17 @@ pub enum Denial {
     Temporary,
     /// `[SYS/PERM]`: somebody has to repair something.
     Permanent,
+    /// The client's side of a SASL exchange was no SASL: other credentials would not help.
+    Malformed,
 }
 
 impl Message for Verdict {
-    const MAX_OCTETS: usize = 64;
+    const MAX_OCTETS: usize = MAX_CHALLENGE_OCTETS + 64;
 
     fn descriptors(&self) -> usize {
         match self {
             Verdict::Accepted => 1,
-            Verdict::Denied(_) => 0,
+            Verdict::Denied(_) | Verdict::Challenge(_) => 0,
         }
     }
 }

@@ -38,6 +38,9 @@ pub struct Certificate {
     pub names: Vec<String>,
     /// The last moment of its validity, in seconds since 1970.
     pub not_after: u64,
+    /// What SASL binds to it by (`tls-server-end-point`, RFC 5929 section 4.1): its hash; `None` where its own signature does
+    /// not say which.
+    pub end_point: Option<Vec<u8>>,
 }
 
 /// The kinds of key that can sign a handshake.

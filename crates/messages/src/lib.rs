@@ -22,11 +22,13 @@ pub mod auth;
 pub mod keyholder;
 pub mod listener;
 pub mod log;
+pub mod mechanism;
 pub mod role;
 pub mod secret;
 pub mod session;
 pub mod spawner;
 
 pub use account::Account;
+pub use mechanism::SaslMechanism;
 pub use secret::Secret;
 pub use session::SessionId;

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::keyholder::Certificate;
+use crate::mechanism::SaslMechanism;
 use crate::role::MAX_CONFIGURATION_OCTETS;
 
 /// Names one connection in every log line about it.
@@ -29,10 +30,33 @@ pub fn apop_timestamp(host: &str, id: SessionId, since_epoch: Duration) -> Strin
 /// What every process that speaks POP3 advertises (RFC 2449).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Advertised {
+    /// Who may log in without TLS.
+    pub cleartext: CleartextPolicy,
+    /// The SASL mechanisms; [`Advertised::logins`] says which of them a connection is offered.
+    pub mechanisms: Vec<SaslMechanism>,
     /// `LOGIN-DELAY`: the shortest time between two logins of one user; `None` where there is none.
     pub login_delay: Option<Duration>,
     /// `IMPLEMENTATION`; `None` where the operator does not want it told.
     pub implementation: Option<String>,
+}
+
+/// The ways to log in that a connection is offered. The same before login and after it (RFC 2449 section 5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Logins {
+    /// USER and PASS, and APOP where there is any.
+    pub user: bool,
+    /// AUTH.
+    pub mechanisms: Vec<SaslMechanism>,
+}
+
+impl Advertised {
+    /// What a connection from `peer` is offered: without TLS nothing, unless its address may log in so; and nothing bound to TLS.
+    pub fn logins(&self, peer: Option<SocketAddr>, tls: bool) -> Logins {
+        let user = tls || self.cleartext.allows(peer);
+        let offered = |mechanism: &SaslMechanism| user && (tls || !mechanism.is_bound());
+        let mechanisms = self.mechanisms.iter().copied().filter(offered).collect();
+        Logins { user, mechanisms }
+    }
 }
 
 /// From where a password may come in the clear (RFC 8314 section 4.1).
@@ -88,8 +112,6 @@ pub struct SessionConfig {
     pub user_octets: u16,
     /// APOP is offered to connections that have a timestamp.
     pub apop: bool,
-    /// Who may log in without TLS.
-    pub cleartext: CleartextPolicy,
     /// TLS is configured: certificates will come, and a keyholder.
     pub tls: bool,
     /// AUTH_FAILED_MESSAGE: the words after `-ERR [AUTH] `.
@@ -200,6 +222,31 @@ mod tests {
             assert!(allows(rule, "10.1.2.3:1"));
             assert!(allows(rule, "[::ffff:10.1.2.3]:1"));
         }
+    }
+
+    #[test]
+    fn without_tls_nothing_is_offered_that_needs_it_and_nothing_at_all_where_that_is_refused() {
+        use SaslMechanism::{Plain, ScramSha256, ScramSha256Plus};
+        let advertised = Advertised {
+            cleartext: CleartextPolicy {
+                rule: Cleartext::Loopback,
+                networks: Vec::new(),
+            },
+            mechanisms: vec![ScramSha256Plus, ScramSha256, Plain],
+            login_delay: None,
+            implementation: None,
+        };
+        let logins = |peer: &str, tls| {
+            let logins = advertised.logins(Some(peer.parse().unwrap()), tls);
+            (logins.user, logins.mechanisms)
+        };
+        let all = vec![ScramSha256Plus, ScramSha256, Plain];
+        assert_eq!(logins("192.0.2.1:1", true), (true, all));
+        assert_eq!(logins("192.0.2.1:1", false), (false, Vec::new()));
+        assert_eq!(
+            logins("127.0.0.1:1", false),
+            (true, vec![ScramSha256, Plain])
+        );
     }
 
     #[test]

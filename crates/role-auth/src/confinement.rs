@@ -124,7 +124,7 @@ fn directories_of(configuration: &AuthConfig) -> BTreeSet<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use messages::auth::AddressDomains;
+    use messages::auth::{AddressDomains, DecoyKey};
     use std::time::Duration;
 
     #[test]
@@ -140,6 +140,8 @@ mod tests {
                 spool: "mail".into(),
                 only: false,
             }),
+            mechanisms: Vec::new(),
+            decoy_key: DecoyKey([7; 32]),
             login_attempts: 3,
             failure_delay: Duration::ZERO,
             workers: 1,

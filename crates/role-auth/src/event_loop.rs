@@ -1,27 +1,26 @@
-//! The one loop: the master, the session spawner, the sessions, the workers, and what is due.
+//! The one loop: the master, the session spawner, the sessions, the workers, and what is due. What comes of an attempt is in
+//! [`decisions`].
+
+mod decisions;
 
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use confine::channel::{Channel, ChannelError, Received};
+use confine::channel::{Channel, Received};
 use confine::process::{self, Fork};
 use confine::seccomp::Program;
 use confine::signals::{Signal, SignalFd};
-use messages::Account;
-use messages::auth::{Attempt, Denial, NewSession, ToAuth, Verdict};
-use messages::log::{Level, Logger, Record};
-use messages::spawner::StartMaildrop;
+use messages::auth::{Attempt, NewSession, ToAuth};
+use messages::log::{Logger, Record};
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use crate::backends::Stores;
 use crate::login_delay::LoginDelay;
 use crate::pool::{Forked, Number, Pool};
-use crate::sessions::{Facts, MAX_SESSIONS_KNOWN, Method, Session, Sessions, Token};
-use crate::work::{Outcome, Refusal, Source};
+use crate::sessions::{Facts, MAX_SESSIONS_KNOWN, Method, Rules, Session, Sessions, Token};
 use crate::worker::{self, Lifetime};
 
 /// Events taken at a time.
@@ -307,15 +306,14 @@ impl<'a> EventLoop<'a> {
             Ok(Some(Received::Closed)) => return self.forget_session(token),
             Err(error) => return self.end_session(token, facts, &error.to_string()),
         };
-        let limit = self.stores.configuration.login_attempts.max(1);
-        let (method, request) = match session.begin(attempt, limit, Instant::now()) {
-            Ok(begun) => begun,
-            Err(violation) => return self.end_session(token, facts, violation.reason()),
+        let configuration = &self.stores.configuration;
+        let rules = Rules {
+            login_attempts: configuration.login_attempts.max(1),
+            mechanisms: &configuration.mechanisms,
         };
-        self.attempts.insert(token, Underway { facts, method });
-        if !self.pool.submit(token, request) {
-            let refusal = Refusal::unavailable("too many logins at a time");
-            self.finish(token, Outcome::unknown(refusal));
+        match session.take(attempt, rules, Instant::now()) {
+            Ok(next) => self.go_on(token, next),
+            Err(violation) => self.end_session(token, facts, violation.reason()),
         }
     }
 
@@ -392,128 +390,6 @@ impl<'a> EventLoop<'a> {
         let failed = self.pool.expire(Instant::now());
         self.finish_all(failed);
     }
-
-    // Decisions.
-
-    fn finish_all(&mut self, outcomes: Vec<(Token, Outcome)>) {
-        for (token, outcome) in outcomes {
-            self.finish(token, outcome);
-        }
-    }
-
-    fn finish(&mut self, token: Token, outcome: Outcome) {
-        let Some(attempt) = self.attempts.remove(&token) else {
-            return;
-        };
-        match outcome {
-            Outcome::Accepted { account, source } => self.accept(token, attempt, account, source),
-            Outcome::Refused { user, refusal } => {
-                self.log_refusal(attempt, user, &refusal);
-                self.deny(token, refusal.denial());
-            }
-        }
-    }
-
-    fn accept(&mut self, token: Token, attempt: Underway, account: Account, source: Source) {
-        let record = |record: Record| {
-            about(record, attempt.facts)
-                .with("user", &account.name)
-                .with("method", attempt.method.name())
-                .with("backend", source)
-        };
-        let Some(session) = self.sessions.find(token) else {
-            return self.logger.log(&record(Record::info("login abandoned")));
-        };
-        let (delay, now) = (self.stores.configuration.login_delay, Instant::now());
-        if self.login_delay.is_too_soon(&account, delay, now) {
-            self.logger.log(&record(Record::info("login too soon")));
-            return self.deny(token, Denial::LoginDelay);
-        }
-        match start_maildrop(self.spawner.as_ref(), session, &account) {
-            Ok(()) => {
-                self.login_delay.remember(&account, delay, now);
-                self.logger.log(&record(Record::info("login")));
-                // Its work here is done; the lease has gone on.
-                self.sessions.remove(token);
-            }
-            Err(error) => {
-                if matches!(error, ChannelError::Closed) {
-                    self.spawner = None;
-                }
-                let failed = record(Record::error("login not possible"));
-                self.logger
-                    .log(&failed.with("reason", format!("spawner: {error}")));
-                self.deny(token, Denial::Temporary);
-            }
-        }
-    }
-
-    fn deny(&mut self, token: Token, denial: Denial) {
-        let delay = self.stores.configuration.failure_delay;
-        self.sessions.fail(token, denial, delay, Instant::now());
-    }
-
-    fn answer_what_is_due(&mut self) {
-        let now = Instant::now();
-        while let Some((token, denial)) = self.sessions.next_answer(now) {
-            let limit = self.stores.configuration.login_attempts.max(1);
-            let Some(session) = self.sessions.find(token) else {
-                continue;
-            };
-            // There is room for the few verdicts a session may get, read or unread.
-            let sent = session.channel.try_send(&Verdict::Denied(denial), &[]);
-            if sent.is_err() || session.has_no_attempt_left(limit) {
-                self.forget_session(token);
-            }
-        }
-    }
-
-    fn log_refusal(&self, attempt: Underway, user: Option<String>, refusal: &Refusal) {
-        let level = if refusal.is_fault() {
-            Level::Error
-        } else {
-            Level::Warning
-        };
-        let event = match refusal.denial() {
-            Denial::Credentials => "login failed",
-            _ => "login not possible",
-        };
-        self.logger.log(
-            &about(Record::new(level, event), attempt.facts)
-                .with_some("user", user)
-                .with("method", attempt.method.name())
-                .with("reason", refusal),
-        );
-    }
-}
-
-/// Has the spawner start a maildrop process at one end of a new stream, and gives the session the other end.
-fn start_maildrop(
-    spawner: Option<&Channel>,
-    session: &Session,
-    account: &Account,
-) -> Result<(), ChannelError> {
-    let spawner = spawner.ok_or(ChannelError::Closed)?;
-    let (inner, outer) = socketpair(
-        AddressFamily::UNIX,
-        SocketType::STREAM,
-        SocketFlags::CLOEXEC,
-        None,
-    )
-    .map_err(io::Error::from)?;
-    let start = StartMaildrop {
-        id: session.facts.id,
-        peer: session.peer,
-        account: account.clone(),
-    };
-    spawner.try_send(&start, &[inner.as_fd(), session.lease.as_fd()])?;
-    // If the session has gone in the meantime, the maildrop process sees the end of file and nothing else happens.
-    drop(
-        session
-            .channel
-            .try_send(&Verdict::Accepted, &[outer.as_fd()]),
-    );
-    Ok(())
 }
 
 /// Says what is wrong with the stores, without ending anything.

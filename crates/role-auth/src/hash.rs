@@ -6,11 +6,11 @@
 use std::collections::HashMap;
 use std::ffi::CString;
 
+use sasl::scram::{DECOY_KEY_OCTETS, DEFAULT_ITERATIONS, Decoys, SALT_OCTETS, Verifier};
 use subtle::ConstantTimeEq;
 
 use crate::bindings::crypt::Crypt;
 use crate::name::Password;
-use crate::scram;
 
 /// What is hashed with where no store holds a hash: yescrypt at Debian's default cost.
 const DEFAULT_SETTING: &str = "$y$j9T$F5Jx5fExrKuPp53xLKQ..1";
@@ -47,8 +47,8 @@ impl Checker {
     pub fn check(&self, password: &Password, stored: &str) -> Match {
         let hopeless = if is_locked(stored) {
             Match::Locked
-        } else if let Some(verifier) = scram::Verifier::parse(stored) {
-            return matched(verifier.matches(password));
+        } else if let Ok(verifier) = Verifier::parse(stored) {
+            return matched(verifier.verify_password(password.as_bytes()));
         } else {
             match self.check_crypt(password, stored) {
                 Some(right) => return matched(right),
@@ -63,9 +63,8 @@ impl Checker {
     pub fn spend(&self, password: &Password) {
         match &self.usual {
             Usual::Crypt(setting) => drop(self.crypt.hash(password, setting)),
-            // The result is compared inside and never true.
-            Usual::Scram(iterations) => {
-                std::hint::black_box(scram::Verifier::unmatched(*iterations).matches(password));
+            Usual::Scram(verifier) => {
+                std::hint::black_box(verifier.verify_password(password.as_bytes()));
             }
         }
     }
@@ -94,8 +93,8 @@ fn is_locked(stored: &str) -> bool {
 pub enum Usual {
     /// A setting for crypt(3).
     Crypt(CString),
-    /// A SCRAM verifier of so many iterations.
-    Scram(u32),
+    /// A SCRAM verifier, which no password matches.
+    Scram(Box<Verifier>),
 }
 
 impl Usual {
@@ -104,6 +103,12 @@ impl Usual {
         let setting = CString::new(setting).ok()?;
         crypt.hash(&Password::placeholder(), &setting)?;
         Some(Self::Crypt(setting))
+    }
+
+    /// A verifier of the cost of another.
+    fn like(verifier: &Verifier) -> Self {
+        let nobody = Decoys::new([0; DECOY_KEY_OCTETS], verifier.iterations(), SALT_OCTETS);
+        Self::Scram(Box::new(nobody.verifier("", verifier.hash())))
     }
 }
 
@@ -118,6 +123,17 @@ impl Default for Usual {
 pub struct Census {
     /// For each kind how many there are, and one of them as an example.
     kinds: HashMap<String, (u64, Usual)>,
+    /// Of SCRAM verifiers: for each shape how many have it.
+    shapes: HashMap<Shape, u64>,
+}
+
+/// What a SCRAM client sees of a verifier before it has proven anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Shape {
+    /// Iterations.
+    pub iterations: u32,
+    /// Octets of salt.
+    pub salt_octets: usize,
 }
 
 impl Census {
@@ -126,31 +142,56 @@ impl Census {
         let Some((kind, example)) = kind(stored) else {
             return;
         };
-        if let Some((count, _)) = self.kinds.get_mut(kind) {
+        if let Ok(verifier) = Verifier::parse(stored) {
+            let shape = Shape {
+                iterations: verifier.iterations(),
+                salt_octets: verifier.salt().len(),
+            };
+            if self.shapes.len() < MAX_KINDS || self.shapes.contains_key(&shape) {
+                let count = self.shapes.entry(shape).or_default();
+                *count = count.saturating_add(1);
+            }
+        }
+        if let Some((count, _)) = self.kinds.get_mut(&kind) {
             *count = count.saturating_add(1);
         } else if self.kinds.len() < MAX_KINDS {
-            self.kinds.insert(kind.to_owned(), (1, example));
+            self.kinds.insert(kind, (1, example));
         }
     }
 
     /// The most usual form.
-    pub fn usual(self) -> Usual {
+    pub fn usual(&self) -> Usual {
         self.kinds
-            .into_iter()
-            .max_by(|one, other| (one.1.0, &one.0).cmp(&(other.1.0, &other.0)))
-            .map(|(_, (_, usual))| usual)
+            .iter()
+            .max_by(|one, other| (one.1.0, one.0).cmp(&(other.1.0, other.0)))
+            .map(|(_, (_, usual))| usual.clone())
             .unwrap_or_default()
+    }
+
+    /// The most usual shape of SCRAM verifiers; where there is none, that of new ones.
+    pub fn usual_shape(&self) -> Shape {
+        let usual = self
+            .shapes
+            .iter()
+            .max_by_key(|&(shape, count)| (count, shape));
+        usual.map_or(
+            Shape {
+                iterations: DEFAULT_ITERATIONS,
+                salt_octets: SALT_OCTETS,
+            },
+            |(shape, _)| *shape,
+        )
     }
 }
 
 /// What says the cost of a hash (method and parameters, not the salt), and how to hash another password at that cost.
-fn kind(stored: &str) -> Option<(&str, Usual)> {
+fn kind(stored: &str) -> Option<(String, Usual)> {
     if is_locked(stored) {
         return None;
     }
-    if let Some(verifier) = scram::Verifier::parse(stored) {
-        let kind = stored.split_once(':')?.0;
-        return Some((kind, Usual::Scram(verifier.iterations())));
+    if let Ok(verifier) = Verifier::parse(stored) {
+        let kind = format!("{}${}", verifier.hash().scheme(), verifier.iterations());
+        return Some((kind, Usual::like(&verifier)));
     }
     let (kind, setting) = if stored.starts_with("$2") {
         // `$2b$12$`, then 22 characters of salt and the hash without anything between.
@@ -169,12 +210,13 @@ fn kind(stored: &str) -> Option<(&str, Usual)> {
     } else {
         return None;
     };
-    Some((kind, Usual::Crypt(CString::new(setting).ok()?)))
+    Some((kind.to_owned(), Usual::Crypt(CString::new(setting).ok()?)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sasl::scram::Hash;
 
     const SHA512: &str = "$6$rounds=1000$5ZR7b9vXtc8BZlft$vzc2/gan/a40MbGitNBuAFYo1A.cOA2yFWqd1xjfS20WXCOkQwA8oF84BHNRF19Rwzw7Hzub8lHqn4qb5mxR61";
 
@@ -222,6 +264,27 @@ mod tests {
     }
 
     #[test]
+    fn the_most_usual_shape_of_verifiers_is_found_whatever_else_there_is() {
+        let verifier = |iterations, salt: &[u8]| {
+            let verifier = Verifier::derive(Hash::Sha256, b"x", salt, iterations);
+            verifier.unwrap().to_text()
+        };
+        let new = Census::default().usual_shape();
+        assert_eq!((new.iterations, new.salt_octets), (DEFAULT_ITERATIONS, 16));
+        let mut census = Census::default();
+        for stored in [SHA512, SHA512, SHA512, "*"] {
+            census.count(stored);
+        }
+        assert_eq!(census.usual_shape(), new);
+        census.count(&verifier(4096, b"0123456789ab"));
+        census.count(&verifier(4096, b"abcdef012345"));
+        census.count(&verifier(5000, b"0123456789abcdef"));
+        let usual = census.usual_shape();
+        assert_eq!((usual.iterations, usual.salt_octets), (4096, 12));
+        assert_eq!(census.usual(), setting("$6$rounds=1000$5ZR7b9vXtc8BZlft"));
+    }
+
+    #[test]
     fn every_form_has_a_setting_of_the_same_cost() {
         for (stored, kind_of_it, setting_of_it) in [
             ("$y$j9T$salt$hash", "$y$j9T", "$y$j9T$salt"),
@@ -244,7 +307,10 @@ mod tests {
             ),
             ("uUfVr7coT6yTg", "", "uU"),
         ] {
-            assert_eq!(kind(stored), Some((kind_of_it, setting(setting_of_it))));
+            assert_eq!(
+                kind(stored),
+                Some((kind_of_it.to_owned(), setting(setting_of_it)))
+            );
         }
         assert_eq!(kind("x"), None);
         assert_eq!(kind("$"), None);

@@ -7,10 +7,10 @@
 //! | module | what for |
 //! |---|---|
 //! | `event_loop` | every channel, one thread |
-//! | `sessions` | what is known of a session, and what it may do next |
+//! | `sessions`, `exchange` | what is known of a session and of its SASL exchange, and what it may do next |
 //! | `pool`, `worker`, `work` | verifying processes: from outside, from inside, and between |
 //! | `backends` | the stores, in their order |
-//! | `hash`, `scram`, `name`, `store_file` | what stores have in common |
+//! | `hash`, `name`, `store_file` | what stores have in common |
 //! | `bindings` | libcrypt, libpam and the C library; the only `unsafe` |
 //! | `confinement`, `syscalls` | what auth gives up |
 #![deny(unsafe_code)]
@@ -28,11 +28,11 @@ mod backends;
 mod bindings;
 mod confinement;
 mod event_loop;
+mod exchange;
 mod hash;
 mod login_delay;
 mod name;
 mod pool;
-mod scram;
 mod sessions;
 mod store_file;
 mod syscalls;

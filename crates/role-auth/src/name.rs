@@ -85,11 +85,6 @@ impl Password {
         CStr::from_bytes_with_nul(&self.octets).unwrap_or_default()
     }
 
-    /// The password, as characters if it is UTF-8.
-    pub fn as_str(&self) -> Option<&str> {
-        self.as_c_str().to_str().ok()
-    }
-
     /// The password's octets.
     pub fn as_bytes(&self) -> &[u8] {
         self.as_c_str().to_bytes()

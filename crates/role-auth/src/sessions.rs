@@ -1,7 +1,7 @@
 //! What auth knows of each session, and what a session may do next.
 //!
-//! A session is foreign: it may send anything at any time. It is allowed one attempt at a time and so many in all; the first
-//! thing beyond that ends it, and nobody but it.
+//! A session is foreign: it may send anything at any time. It is allowed one attempt at a time and so many in all, each of them
+//! possibly a SASL exchange of some steps; the first thing beyond that ends it, and nobody but it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
@@ -9,10 +9,12 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use confine::channel::Channel;
-use messages::SessionId;
 use messages::auth::{Attempt, Denial, NewSession};
+use messages::{SaslMechanism, SessionId};
+use sasl::scram::{Decoys, Nonce};
 
-use crate::work::{Credential, Request};
+use crate::exchange::{self, Exchange, Next, Turn};
+use crate::work::{Credential, Found, Refusal, Request};
 
 /// Sessions known at a time. The listener bounds them (`limits.sessions`, 500 by default); this is for a session spawner gone
 /// wild. Two descriptors each.
@@ -38,7 +40,19 @@ pub struct Session {
     local: Option<IpAddr>,
     apop_timestamp: Option<String>,
     attempts: u32,
+    method: Method,
     state: State,
+    /// The SASL exchange under way; there while [`State::Challenged`], or while a worker looks something up for it.
+    exchange: Option<Box<Exchange>>,
+}
+
+/// What a session may do, by the configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules<'a> {
+    /// Attempts in all.
+    pub login_attempts: u32,
+    /// SASL mechanisms.
+    pub mechanisms: &'a [SaslMechanism],
 }
 
 /// What the log says of a session. Outlives it where a verification is under way.
@@ -54,19 +68,23 @@ pub struct Facts {
 enum State {
     /// It may send an attempt.
     Idle,
-    /// Its attempt, received then, is being verified.
+    /// Its attempt, or its answer to a challenge, received then, is being verified.
     Deciding(Instant),
+    /// It has been sent a challenge.
+    Challenged,
     /// Its attempt has failed, and is answered then.
     Failed(Instant, Denial),
 }
 
 /// How an attempt proves the name; for the log.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
     /// USER and PASS.
     Password,
     /// APOP.
     Apop,
+    /// AUTH.
+    Sasl(SaslMechanism),
 }
 
 impl Method {
@@ -75,6 +93,7 @@ impl Method {
         match self {
             Method::Password => "password",
             Method::Apop => "apop",
+            Method::Sasl(mechanism) => mechanism.name(),
         }
     }
 }
@@ -82,8 +101,12 @@ impl Method {
 /// What no honest session does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Violation {
-    /// An attempt before the last one's verdict.
+    /// Something before the verdict on what came last.
     Impatient,
+    /// Another attempt within a SASL exchange.
+    InExchange,
+    /// A SASL response, or the end of an exchange, where there is none.
+    NoExchange,
     /// More attempts than are allowed.
     TooManyAttempts,
     /// APOP on a connection whose greeting had no timestamp.
@@ -95,6 +118,8 @@ impl Violation {
     pub fn reason(self) -> &'static str {
         match self {
             Violation::Impatient => "attempt before the verdict on the last",
+            Violation::InExchange => "attempt within a SASL exchange",
+            Violation::NoExchange => "SASL response without a challenge",
             Violation::TooManyAttempts => "more attempts than allowed",
             Violation::NoTimestamp => "APOP without a timestamp",
         }
@@ -115,46 +140,116 @@ impl Session {
             local: announced.local.map(|local| local.ip().to_canonical()),
             apop_timestamp: announced.apop_timestamp,
             attempts: 0,
+            method: Method::Password,
             state: State::Idle,
+            exchange: None,
         }
     }
 
-    /// Takes an attempt received `now`.
+    /// Takes what was received `now`.
     ///
     /// # Errors
     /// It is not allowed; the session is to be ended.
-    pub fn begin(
+    pub fn take(
         &mut self,
         attempt: Attempt,
-        login_attempts: u32,
+        rules: Rules<'_>,
         now: Instant,
-    ) -> Result<(Method, Request), Violation> {
-        if self.state != State::Idle {
-            return Err(Violation::Impatient);
+    ) -> Result<Next, Violation> {
+        match (attempt, self.state) {
+            (_, State::Deciding(_) | State::Failed(..)) => Err(Violation::Impatient),
+            (Attempt::SaslResponse(response), State::Challenged) => {
+                let exchange = self.exchange.take().ok_or(Violation::NoExchange)?;
+                let turn = exchange.respond(&response).ok_or(Violation::NoExchange)?;
+                self.state = State::Deciding(now);
+                Ok(self.turn(turn))
+            }
+            (Attempt::SaslCancel, State::Challenged) => {
+                self.exchange = None;
+                self.state = State::Idle;
+                Ok(Next::Nothing)
+            }
+            (Attempt::SaslResponse(_) | Attempt::SaslCancel, State::Idle) => {
+                Err(Violation::NoExchange)
+            }
+            (_, State::Challenged) => Err(Violation::InExchange),
+            (attempt, State::Idle) => self.begin(attempt, rules, now),
         }
-        if self.attempts >= login_attempts {
+    }
+
+    fn begin(
+        &mut self,
+        attempt: Attempt,
+        rules: Rules<'_>,
+        now: Instant,
+    ) -> Result<Next, Violation> {
+        if self.has_no_attempt_left(rules.login_attempts) {
             return Err(Violation::TooManyAttempts);
         }
-        let (method, user, credential) = match attempt {
+        let (method, turn) = match attempt {
             Attempt::Password { user, password } => {
-                (Method::Password, user, Credential::Password(password))
+                let credential = Credential::Password(password);
+                (Method::Password, (None, Next::Verify { user, credential }))
             }
             Attempt::Apop { user, digest } => {
                 let timestamp = self.apop_timestamp.clone().ok_or(Violation::NoTimestamp)?;
-                (Method::Apop, user, Credential::Apop { digest, timestamp })
+                let credential = Credential::Apop { digest, timestamp };
+                (Method::Apop, (None, Next::Verify { user, credential }))
             }
+            Attempt::SaslStart {
+                mechanism,
+                initial_response,
+                tls,
+            } => {
+                let turn = if rules.mechanisms.contains(&mechanism) {
+                    let is_bindable = rules.mechanisms.iter().any(|offered| offered.is_bound());
+                    exchange::start(
+                        mechanism,
+                        initial_response.as_ref(),
+                        tls.as_ref(),
+                        is_bindable,
+                    )
+                } else {
+                    let (user, refusal) = (None, Refusal::NotOffered);
+                    (None, Next::Refuse { user, refusal })
+                };
+                (Method::Sasl(mechanism), turn)
+            }
+            Attempt::SaslResponse(_) | Attempt::SaslCancel => return Err(Violation::NoExchange),
         };
         self.attempts = self.attempts.saturating_add(1);
+        self.method = method;
         self.state = State::Deciding(now);
-        Ok((
-            method,
-            Request {
-                user,
-                credential,
-                local: self.local,
-                peer: self.facts.peer,
-            },
-        ))
+        Ok(self.turn(turn))
+    }
+
+    /// A worker has answered what the exchange asked; `None` if it asked nothing of the kind.
+    pub fn found(&mut self, found: Found, decoys: &Decoys, nonce: &Nonce) -> Option<Next> {
+        let turn = self.exchange.take()?.found(found, decoys, nonce)?;
+        Some(self.turn(turn))
+    }
+
+    fn turn(&mut self, (exchange, next): Turn) -> Next {
+        self.exchange = exchange.map(Box::new);
+        if let Next::Challenge(_) = next {
+            self.state = State::Challenged;
+        }
+        next
+    }
+
+    /// How the last attempt proves the name.
+    pub fn method(&self) -> Method {
+        self.method
+    }
+
+    /// What a worker is asked.
+    pub fn request(&self, user: Vec<u8>, credential: Credential) -> Request {
+        Request {
+            user,
+            credential,
+            local: self.local,
+            peer: self.facts.peer,
+        }
     }
 
     /// Whether that was the last attempt it may make.
@@ -216,6 +311,7 @@ impl Sessions {
         let factor = 2_u32.checked_pow(doublings).unwrap_or(u32::MAX);
         let delay = first_delay.saturating_mul(factor).min(MAX_FAILURE_DELAY);
         let due = received.checked_add(delay).map_or(now, |due| due.max(now));
+        session.exchange = None;
         session.state = State::Failed(due, denial);
         self.due.insert((due, token));
     }
@@ -275,30 +371,53 @@ mod tests {
         }
     }
 
+    const RULES: Rules<'_> = allowed(3);
+    const EIGHT: Rules<'_> = allowed(8);
+    const HUNDRED: Rules<'_> = allowed(100);
+
+    const fn allowed(login_attempts: u32) -> Rules<'static> {
+        Rules {
+            login_attempts,
+            mechanisms: &[SaslMechanism::Plain, SaslMechanism::Login],
+        }
+    }
+
+    fn plain(initial_response: Option<&[u8]>) -> Attempt {
+        Attempt::SaslStart {
+            mechanism: SaslMechanism::Plain,
+            initial_response: initial_response.map(Secret::copied_from),
+            tls: None,
+        }
+    }
+
+    fn response(octets: &[u8]) -> Attempt {
+        Attempt::SaslResponse(Secret::copied_from(octets))
+    }
+
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
     fn an_attempt_before_the_verdict_is_a_violation() {
         let (mut session, now) = (session(None), Instant::now());
-        let (_, request) = session.begin(password(), 3, now).unwrap();
-        assert_eq!(request.peer, Some("192.0.2.1".parse().unwrap()));
-        assert_eq!(
-            session.begin(password(), 3, now).unwrap_err(),
-            Violation::Impatient
-        );
+        session.take(password(), RULES, now).unwrap();
+        for attempt in [password(), plain(None), response(b""), Attempt::SaslCancel] {
+            let violation = session.take(attempt, RULES, now).unwrap_err();
+            assert_eq!(violation, Violation::Impatient);
+        }
     }
 
     #[test]
     fn apop_takes_the_greetings_timestamp_and_no_other() {
         let now = Instant::now();
         assert_eq!(
-            session(None).begin(apop(), 3, now).unwrap_err(),
+            session(None).take(apop(), RULES, now).unwrap_err(),
             Violation::NoTimestamp
         );
-        let (_, request) = session(Some("<1@x>")).begin(apop(), 3, now).unwrap();
+        let next = session(Some("<1@x>")).take(apop(), RULES, now).unwrap();
         assert!(matches!(
-            request.credential,
-            Credential::Apop { timestamp, .. } if timestamp == "<1@x>"
+            next,
+            Next::Verify { credential: Credential::Apop { timestamp, .. }, .. }
+                if timestamp == "<1@x>"
         ));
     }
 
@@ -308,7 +427,7 @@ mod tests {
         let mut now = Instant::now();
         let token = sessions.insert(session(None)).unwrap();
         for delay in [1, 2, 4, 8, 16, 32, 60, 60] {
-            let begun = sessions.find(token).unwrap().begin(password(), 8, now);
+            let begun = sessions.find(token).unwrap().take(password(), EIGHT, now);
             begun.unwrap();
             sessions.fail(token, Denial::Credentials, SECOND, now + SECOND / 2);
             assert_eq!(sessions.next_due(), Some(now + SECOND * delay));
@@ -325,7 +444,7 @@ mod tests {
         let session = sessions.find(token).unwrap();
         assert!(session.has_no_attempt_left(8));
         assert_eq!(
-            session.begin(password(), 8, now).unwrap_err(),
+            session.take(password(), EIGHT, now).unwrap_err(),
             Violation::TooManyAttempts
         );
     }
@@ -336,7 +455,7 @@ mod tests {
         let now = Instant::now();
         let token = sessions.insert(session(None)).unwrap();
         for _ in 0..100 {
-            let begun = sessions.find(token).unwrap().begin(password(), 100, now);
+            let begun = sessions.find(token).unwrap().take(password(), HUNDRED, now);
             begun.unwrap();
             sessions.fail(token, Denial::Credentials, Duration::ZERO, now);
             assert_eq!(
@@ -354,7 +473,7 @@ mod tests {
         sessions
             .find(token)
             .unwrap()
-            .begin(password(), 3, now)
+            .take(password(), RULES, now)
             .unwrap();
         sessions.fail(token, Denial::Temporary, SECOND, now + SECOND * 30);
         assert_eq!(sessions.next_due(), Some(now + SECOND * 30));
@@ -368,12 +487,83 @@ mod tests {
         sessions
             .find(token)
             .unwrap()
-            .begin(password(), 3, now)
+            .take(password(), RULES, now)
             .unwrap();
         sessions.fail(token, Denial::Credentials, SECOND, now);
         assert!(sessions.remove(token).is_some());
         assert_eq!(sessions.next_due(), None);
         assert_eq!(sessions.next_answer(now + SECOND * 9), None);
         assert!(sessions.is_empty());
+    }
+
+    #[test]
+    fn an_exchange_takes_its_answers_in_turn_and_counts_as_one_attempt() {
+        let (mut session, now) = (session(None), Instant::now());
+        let next = session.take(plain(None), RULES, now).unwrap();
+        assert!(matches!(next, Next::Challenge(octets) if octets.is_empty()));
+        let next = session.take(response(b"\0joe\0secret"), RULES, now);
+        let Next::Verify { user, credential } = next.unwrap() else {
+            panic!("not verified")
+        };
+        let request = session.request(user, credential);
+        assert_eq!(request.user, b"joe");
+        assert_eq!(request.peer, Some("192.0.2.1".parse().unwrap()));
+        assert_eq!(session.method().name(), "PLAIN");
+        assert!(!session.has_no_attempt_left(2));
+        assert!(session.has_no_attempt_left(1));
+    }
+
+    #[test]
+    fn within_an_exchange_there_is_no_other_attempt_and_without_one_no_answer() {
+        let now = Instant::now();
+        for attempt in [password(), plain(None)] {
+            let mut session = session(None);
+            session.take(plain(None), RULES, now).unwrap();
+            let violation = session.take(attempt, RULES, now).unwrap_err();
+            assert_eq!(violation, Violation::InExchange);
+        }
+        for attempt in [response(b""), Attempt::SaslCancel] {
+            let violation = session(None).take(attempt, RULES, now).unwrap_err();
+            assert_eq!(violation, Violation::NoExchange);
+        }
+    }
+
+    #[test]
+    fn a_cancelled_exchange_is_forgotten_but_counts() {
+        let (mut session, now) = (session(None), Instant::now());
+        for _ in 0..3 {
+            session.take(plain(None), RULES, now).unwrap();
+            let next = session.take(Attempt::SaslCancel, RULES, now).unwrap();
+            assert!(matches!(next, Next::Nothing));
+        }
+        let violation = session.take(plain(None), RULES, now).unwrap_err();
+        assert_eq!(violation, Violation::TooManyAttempts);
+    }
+
+    #[test]
+    fn what_is_malformed_or_not_configured_is_refused_without_a_worker() {
+        let now = Instant::now();
+        let scram = Attempt::SaslStart {
+            mechanism: SaslMechanism::ScramSha256,
+            initial_response: None,
+            tls: None,
+        };
+        let huge = vec![b'x'; messages::auth::MAX_SASL_OCTETS];
+        for (attempt, denial) in [
+            (plain(Some(b"joe")), Denial::Malformed),
+            (plain(Some(&huge)), Denial::Malformed),
+            (plain(Some(b"ann\0joe\0secret")), Denial::Credentials),
+            (scram, Denial::Temporary),
+        ] {
+            let next = session(None).take(attempt, RULES, now).unwrap();
+            let Next::Refuse {
+                user: None,
+                refusal,
+            } = next
+            else {
+                panic!("{next:?}")
+            };
+            assert_eq!(refusal.denial(), denial, "{refusal}");
+        }
     }
 }

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use confine::channel::Message;
 use messages::auth::Denial;
 use messages::{Account, Secret};
+use sasl::server::Failure;
 use serde::{Deserialize, Serialize};
 
 /// Octets of a reason that goes to the log.
@@ -27,7 +28,7 @@ pub struct Request {
     pub peer: Option<IpAddr>,
 }
 
-/// What a client proves its name with.
+/// What a client proves, or is to prove, its name with.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Credential {
     /// The password.
@@ -39,10 +40,12 @@ pub enum Credential {
         /// The greeting's, from the session spawner.
         timestamp: String,
     },
+    /// Nothing yet: SCRAM is to be begun, by what the users file has on the user.
+    Verifier,
 }
 
 impl Message for Request {
-    /// An attempt (2 KiB) and a timestamp.
+    /// A name and a password (2 KiB) and a timestamp.
     const MAX_OCTETS: usize = 4 * 1024;
 }
 
@@ -63,6 +66,26 @@ pub enum Outcome {
         /// Why.
         refusal: Refusal,
     },
+    /// [`Credential::Verifier`] was asked. Nothing is decided.
+    Found(Found),
+}
+
+/// What the users file has on a user, for SCRAM.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// The name, only if there is such a user.
+    pub user: Option<String>,
+    /// The verifier in RFC 5803's form. Without it, a decoy takes its place.
+    pub verifier: Option<Secret>,
+    /// Whose maildrop a right password opens, or why none is right.
+    pub account: Result<Account, Refusal>,
+}
+
+impl Found {
+    /// Nobody may be told why the account cannot log in, the right password or not.
+    pub fn is_credentials_refusal(&self) -> bool {
+        matches!(&self.account, Err(refusal) if refusal.denial() == Denial::Credentials)
+    }
 }
 
 impl Outcome {
@@ -134,6 +157,14 @@ pub enum Refusal {
     NotServed,
     /// A user with an APOP secret sent a password (RFC 1939 section 13).
     ApopOnly,
+    /// SCRAM, and what is stored of the password is no verifier of that hash.
+    NoVerifier,
+    /// SASL: the client wants to act as somebody else.
+    Authzid,
+    /// SASL: the client's side was none, for this reason.
+    Exchange(String),
+    /// SASL: the mechanism is not configured; it was, when the session began.
+    NotOffered,
     /// What the store has on this user makes no sense. Told to nobody who has not given the right password.
     BadRecord(String),
     /// A right password for a record that makes no sense.
@@ -156,8 +187,11 @@ impl Refusal {
             | Refusal::Root
             | Refusal::NotServed
             | Refusal::ApopOnly
+            | Refusal::NoVerifier
+            | Refusal::Authzid
             | Refusal::BadRecord(_) => Denial::Credentials,
-            Refusal::Unavailable(_) => Denial::Temporary,
+            Refusal::Exchange(_) => Denial::Malformed,
+            Refusal::Unavailable(_) | Refusal::NotOffered => Denial::Temporary,
             Refusal::Unusable(_) | Refusal::Broken(_) => Denial::Permanent,
         }
     }
@@ -171,6 +205,16 @@ impl Refusal {
                 | Refusal::Unavailable(_)
                 | Refusal::Broken(_)
         )
+    }
+
+    /// Why a SASL exchange has failed.
+    pub fn of_exchange(failure: Failure) -> Self {
+        match failure {
+            Failure::WrongPassword => Self::WrongPassword,
+            Failure::UserName => Self::Malformed,
+            Failure::AuthzidDiffers => Self::Authzid,
+            other => Self::Exchange(bounded(other)),
+        }
     }
 
     /// [`Refusal::Broken`], with the text bounded.
@@ -213,7 +257,11 @@ impl fmt::Display for Refusal {
             Refusal::Root => "root or without a user and group of its own",
             Refusal::NotServed => "not the account that this server runs as",
             Refusal::ApopOnly => "password sent by a user of APOP",
-            Refusal::BadRecord(reason)
+            Refusal::NoVerifier => "no SCRAM verifier of that hash",
+            Refusal::Authzid => "authorization identity of another user",
+            Refusal::NotOffered => "mechanism not offered any more",
+            Refusal::Exchange(reason)
+            | Refusal::BadRecord(reason)
             | Refusal::Unusable(reason)
             | Refusal::Unavailable(reason)
             | Refusal::Broken(reason) => reason,
@@ -236,6 +284,8 @@ mod tests {
             Refusal::Root,
             Refusal::NotServed,
             Refusal::ApopOnly,
+            Refusal::NoVerifier,
+            Refusal::Authzid,
             Refusal::bad_record("line 3"),
         ] {
             assert_eq!(refusal.denial(), Denial::Credentials, "{refusal}");

@@ -17,6 +17,7 @@
 
 mod certificate;
 mod der;
+mod end_point;
 mod event_loop;
 mod form;
 mod key;

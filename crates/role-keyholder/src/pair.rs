@@ -9,6 +9,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
 use crate::certificate;
+use crate::end_point;
 use crate::key::Key;
 
 /// Octets of a file: a chain and a key in PEM, with the text that some tools put between.
@@ -50,12 +51,14 @@ pub fn load(
     let mut names = fields.names;
     names.truncate(MAX_NAMES);
     let not_after = fields.not_after;
+    let end_point = end_point::of(own);
     Ok((
         Certificate {
             number,
             key: key.kind(),
             names,
             not_after,
+            end_point,
             chain,
         },
         key,

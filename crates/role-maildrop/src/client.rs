@@ -32,6 +32,7 @@ pub enum Gone {
 pub struct Client {
     input: OwnedFd,
     output: Option<OwnedFd>,
+    relayed: bool,
     idle_timeout: Duration,
     buffer: Vec<u8>,
     used: usize,
@@ -42,13 +43,14 @@ impl Client {
     /// Takes what the session handed over: the client's socket, its two pipes, or nothing, when the session stays and
     /// relays between the client and `stream`.
     pub fn new(stream: OwnedFd, mut descriptors: Descriptors, idle_timeout: Duration) -> Self {
-        let (input, output) = match descriptors.next() {
-            Some(input) => (input, descriptors.next()),
-            None => (stream, None),
+        let (input, output, relayed) = match descriptors.next() {
+            Some(input) => (input, descriptors.next(), false),
+            None => (stream, None, true),
         };
         let client = Self {
             input,
             output,
+            relayed,
             idle_timeout,
             buffer: vec![0; REPLY_OCTETS],
             used: 0,
@@ -65,6 +67,11 @@ impl Client {
             drop(socket::notice_dead_peer(descriptor, DEAD_PEER_TIMEOUT));
         }
         client
+    }
+
+    /// Whether the session stays in between, which it does for TLS.
+    pub fn is_relayed(&self) -> bool {
+        self.relayed
     }
 
     /// Octets sent so far.

@@ -13,12 +13,12 @@ use confine::identity::{self, Identity};
 use confine::sandbox::Confined;
 use confine::seccomp::Program;
 use maildrop::{Class, Expanded, Journal, Location, LocationError, OpenOptions, Opened};
-use messages::Account;
 use messages::log::{Logger, Record};
 use messages::spawner::{SpawnerConfig, StartMaildrop};
+use messages::{Account, SaslMechanism};
 use pop3_proto::server::transaction::Limits;
 use pop3_proto::server::{Expire, Offer};
-use pop3_proto::{ResponseCode, reply};
+use pop3_proto::{MechanismName, ResponseCode, reply};
 
 use crate::client::{Client, wait_for};
 use crate::confinement::confine;
@@ -232,6 +232,7 @@ impl Job<'_> {
     /// Answers PASS and serves the client to the end of its session.
     fn serve(&self, mut held: Held) -> i32 {
         let session = held.maildrop.and_then(|(opened, lock)| {
+            let offer = self.offer(held.client.is_relayed());
             let maildrop = opened.lock_and_scan(
                 &maildrop::Limits {
                     messages: self.configuration.messages,
@@ -245,7 +246,7 @@ impl Job<'_> {
                 &mut held.client,
                 maildrop,
                 lock,
-                self.offer(),
+                offer,
                 Limits {
                     commands: u32::MAX,
                     errors: self.configuration.errors,
@@ -265,13 +266,15 @@ impl Job<'_> {
         0
     }
 
-    /// The same as the session's before login (RFC 2449 section 5), as far as this process can know it.
-    fn offer(&self) -> Offer {
+    /// The same as the session's before login (RFC 2449 section 5).
+    fn offer(&self, tls: bool) -> Offer {
         let advertised = &self.configuration.advertised;
+        let logins = advertised.logins(self.order.peer, tls);
+        let name = |mechanism: &SaslMechanism| MechanismName::new(mechanism.name().as_bytes());
         Offer {
-            user: true,
+            user: logins.user,
             apop: false,
-            mechanisms: Vec::new(),
+            mechanisms: logins.mechanisms.iter().filter_map(name).collect(),
             stls: false,
             utf8: false,
             login_delay: advertised.login_delay,

@@ -285,6 +285,7 @@ mod tests {
             key: KeyKind::EcdsaP256,
             names: Vec::new(),
             not_after,
+            end_point: None,
         }
     }
 

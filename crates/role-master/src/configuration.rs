@@ -13,8 +13,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use maildrop::Location;
+use messages::SaslMechanism;
 use messages::account::Account;
-use messages::auth::{AddressDomains, AuthConfig, Backend};
+use messages::auth::{AddressDomains, AuthConfig, Backend, DecoyKey};
 use messages::keyholder::{KeyholderConfig, MAX_CERTIFICATES};
 use messages::listener::ListenerConfig;
 use messages::role::Role;
@@ -141,6 +142,15 @@ impl Configuration {
             return Err(ConfigurationError::in_key(
                 "auth.workers",
                 "must be at least 1",
+            ));
+        }
+        let scram = |mechanisms: &Vec<SaslMechanism>| mechanisms.iter().any(|it| it.is_scram());
+        if self.file.auth.mechanisms.as_ref().is_some_and(scram)
+            && !backends.contains(&Backend::UsersFile)
+        {
+            return Err(ConfigurationError::in_key(
+                "auth.mechanisms",
+                "SCRAM needs \"users-file\" in auth.backends: no other store has what it is verified by",
             ));
         }
         self.check_tls()?;
@@ -320,10 +330,6 @@ impl Configuration {
             errors: limits.errors,
             user_octets: limits.user_octets,
             apop: self.file.auth.apop_secrets.is_some(),
-            cleartext: CleartextPolicy {
-                rule: self.cleartext(),
-                networks: self.file.auth.cleartext_networks.clone(),
-            },
             tls: self.has_tls(),
             failed_message: self.file.auth.failed_message.clone(),
             advertised: self.advertised(),
@@ -350,9 +356,11 @@ impl Configuration {
     }
 
     /// Auth's part.
-    pub fn auth(&self) -> AuthConfig {
+    pub fn auth(&self, decoy_key: &DecoyKey) -> AuthConfig {
         let auth = &self.file.auth;
         AuthConfig {
+            mechanisms: self.mechanisms(),
+            decoy_key: decoy_key.clone(),
             backends: self.backends(),
             users_file: auth.users_file.clone(),
             pam_service: auth.pam_service.clone(),
@@ -448,9 +456,33 @@ impl Configuration {
         }
     }
 
+    /// The mechanisms offered somewhere, the strongest first. Clients that know SCRAM take it and nothing else, so by itself it
+    /// is offered only where every user could have a verifier.
+    fn mechanisms(&self) -> Vec<SaslMechanism> {
+        use SaslMechanism::{Login, Plain, ScramSha256, ScramSha256Plus};
+        let mut mechanisms = match &self.file.auth.mechanisms {
+            Some(mechanisms) => mechanisms.clone(),
+            None if self.backends() == [Backend::UsersFile] => {
+                vec![ScramSha256Plus, ScramSha256, Plain, Login]
+            }
+            None => vec![Plain, Login],
+        };
+        mechanisms.sort_unstable();
+        mechanisms.dedup();
+        if !self.has_tls() {
+            mechanisms.retain(|mechanism| !mechanism.is_bound());
+        }
+        mechanisms
+    }
+
     fn advertised(&self) -> Advertised {
         let delay = self.file.limits.login_delay.0;
         Advertised {
+            cleartext: CleartextPolicy {
+                rule: self.cleartext(),
+                networks: self.file.auth.cleartext_networks.clone(),
+            },
+            mechanisms: self.mechanisms(),
             login_delay: (!delay.is_zero()).then_some(delay),
             implementation: self
                 .file
@@ -507,7 +539,7 @@ mod tests {
     #[test]
     fn no_file_means_what_debians_popa3d_does() {
         let configuration = parse("").unwrap();
-        assert_eq!(configuration.auth().backends, [Backend::Pam]);
+        assert_eq!(configuration.auth(&key()).backends, [Backend::Pam]);
         assert_eq!(configuration.spawner().location, "mbox:/var/mail/%u");
         assert_eq!(configuration.listener().sessions, 500);
         assert_eq!(configuration.listener().sessions_per_source, 50);
@@ -521,7 +553,10 @@ mod tests {
         );
         assert_eq!(configuration.listen().count(), 2);
         assert!(!configuration.has_tls());
-        assert_eq!(configuration.session().cleartext.rule, Cleartext::Always);
+        assert_eq!(
+            configuration.session().advertised.cleartext.rule,
+            Cleartext::Always
+        );
     }
 
     #[test]
@@ -546,7 +581,7 @@ mod tests {
             target = "syslog"
             format = "text"
         "#;
-        assert_eq!(parse(text).unwrap().auth().backends.len(), 3);
+        assert_eq!(parse(text).unwrap().auth(&key()).backends.len(), 3);
     }
 
     #[test]
@@ -586,7 +621,7 @@ mod tests {
         let parse = |text: &str| Configuration::parse(text, runner.clone(), "h".into());
         assert!(parse("[auth]\nbackends = [\"pam\"]").is_err());
         let configuration = parse("").unwrap();
-        assert_eq!(configuration.auth().backends, [Backend::UsersFile]);
+        assert_eq!(configuration.auth(&key()).backends, [Backend::UsersFile]);
         assert_eq!(
             configuration.state_directory(),
             Path::new("/home/me/.local/state/popa3d")
@@ -609,11 +644,41 @@ mod tests {
         let tls = "[tls]\ncertificate = \"/c\"\nkey = \"/k\"\n";
         let rule = |text: &str| {
             let configuration = parse(&format!("{text}{tls}")).unwrap();
-            configuration.session().cleartext.rule
+            configuration.session().advertised.cleartext.rule
         };
         assert_eq!(rule(""), Cleartext::Loopback);
         assert_eq!(rule("auth.cleartext = \"always\"\n"), Cleartext::Always);
         assert_eq!(rule("auth.cleartext = \"never\"\n"), Cleartext::Never);
+    }
+
+    fn key() -> DecoyKey {
+        DecoyKey([7; 32])
+    }
+
+    #[test]
+    fn scram_is_offered_where_there_are_verifiers_and_plus_where_there_is_tls() {
+        let offered = |text: &str| {
+            let names = parse(text).unwrap().session().advertised.mechanisms;
+            let names: Vec<_> = names.iter().map(|mechanism| mechanism.name()).collect();
+            names.join(" ")
+        };
+        let tls = "[tls]\ncertificate = \"/c\"\nkey = \"/k\"\n";
+        let file = "auth.backends = [\"users-file\"]\n";
+        let both = "auth.backends = [\"pam\", \"users-file\"]\n";
+        assert_eq!(offered(""), "PLAIN LOGIN");
+        assert_eq!(offered(both), "PLAIN LOGIN");
+        assert_eq!(offered(file), "SCRAM-SHA-256 PLAIN LOGIN");
+        assert_eq!(
+            offered(&format!("{file}{tls}")),
+            "SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN"
+        );
+        let wanted = "auth.mechanisms = [\"PLAIN\", \"SCRAM-SHA-1\", \"PLAIN\"]\n";
+        assert_eq!(offered(&format!("{both}{wanted}")), "SCRAM-SHA-1 PLAIN");
+        assert_eq!(offered("auth.mechanisms = []"), "");
+        let error = parse(wanted).unwrap_err().to_string();
+        assert!(error.starts_with("auth.mechanisms: "), "{error}");
+        let error = parse("[auth]\nmechanisms = [\"CRAM-MD5\"]").unwrap_err();
+        assert!(error.to_string().contains("SCRAM-SHA-256-PLUS"), "{error}");
     }
 
     #[test]

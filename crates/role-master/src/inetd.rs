@@ -22,7 +22,7 @@ use crate::identities::Identities;
 use crate::log::{Log, Surroundings};
 use crate::roles::{Roles, Said};
 use crate::supervise::{drain, receive_logs, wait_readable};
-use crate::{directories, read_configuration, runner, text};
+use crate::{decoy_key, directories, read_configuration, runner, text};
 
 /// The keyholder reads its files within this time, or there is no session.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(20);
@@ -93,7 +93,8 @@ fn serve(
 ) -> Result<(PipeReader, Roles), String> {
     let identities = Identities::look_up(configuration).map_err(text)?;
     directories::prepare(configuration, &identities).map_err(text)?;
-    let mut roles = Roles::new(executable, identities, false);
+    let key = decoy_key::of(&configuration.state_directory()).map_err(text)?;
+    let mut roles = Roles::new(executable, identities, key, false);
     let mut certificates = Certificates::default();
     for role in configuration.roles().filter(|&role| role != Role::Listener) {
         roles

@@ -5,6 +5,7 @@
 mod certificates;
 pub mod command_line;
 pub mod configuration;
+mod decoy_key;
 mod demo;
 mod directories;
 mod identities;
@@ -109,6 +110,7 @@ impl Start {
         let configuration = self.configuration;
         let identities = Identities::look_up(&configuration).map_err(text)?;
         directories::prepare(&configuration, &identities).map_err(text)?;
+        let key = decoy_key::of(&configuration.state_directory()).map_err(text)?;
         let mut sockets = sockets::inherited().map_err(text)?;
         if sockets.is_empty() {
             let addresses: Vec<_> = configuration.listen().collect();
@@ -122,7 +124,7 @@ impl Start {
             foreground: self.foreground,
         };
         let log = Log::open(configuration.log(), surroundings);
-        let roles = Roles::new(self.executable, identities, self.foreground);
+        let roles = Roles::new(self.executable, identities, key, self.foreground);
         let mut master = Master::new(
             configuration,
             self.reread,

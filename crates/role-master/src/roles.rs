@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use confine::channel::{Channel, ChannelError, Message, Received};
 use confine::process::{self, Pid};
 use confine::socket;
-use messages::auth::ToAuth;
+use messages::auth::{DecoyKey, ToAuth};
 use messages::keyholder::{Certificate, CertificateNumber, FromKeyholder, ToKeyholder};
 use messages::listener::ToListener;
 use messages::role::{Confinement, Report, Role, Start};
@@ -103,6 +103,7 @@ pub struct LogChannel {
 pub struct Roles {
     executable: OwnedFd,
     identities: Identities,
+    decoy_key: DecoyKey,
     /// Roles write panics to the master's standard error.
     share_stderr: bool,
     /// At most one entry a role.
@@ -113,10 +114,16 @@ pub struct Roles {
 
 impl Roles {
     /// None started yet; each will run `executable`, this program's own file.
-    pub fn new(executable: OwnedFd, identities: Identities, share_stderr: bool) -> Self {
+    pub fn new(
+        executable: OwnedFd,
+        identities: Identities,
+        decoy_key: DecoyKey,
+        share_stderr: bool,
+    ) -> Self {
         Self {
             executable,
             identities,
+            decoy_key,
             share_stderr,
             running: Vec::new(),
             logs: Vec::new(),
@@ -173,7 +180,10 @@ impl Roles {
                     certificates.tell(&control, configuration)?;
                 }
             }
-            Role::Auth => control.try_send(&start(confinement, configuration.auth()), &logs)?,
+            Role::Auth => control.try_send(
+                &start(confinement, configuration.auth(&self.decoy_key)),
+                &logs,
+            )?,
             Role::Keyholder => {
                 control.try_send(&start(confinement, configuration.keyholder()), &logs)?;
                 certificates.load(&control, configuration, true);
@@ -210,9 +220,10 @@ impl Roles {
                 Role::SessionSpawner => {
                     control.try_send(&ToSessionSpawner::Reload(configuration.session()), &[])
                 }
-                Role::Auth => {
-                    control.try_send(&ToAuth::Reload(Box::new(configuration.auth())), &[])
-                }
+                Role::Auth => control.try_send(
+                    &ToAuth::Reload(Box::new(configuration.auth(&self.decoy_key))),
+                    &[],
+                ),
                 Role::Spawner => control.try_send(&ToSpawner::Reload(configuration.spawner()), &[]),
                 Role::Keyholder => {
                     control.try_send(&ToKeyholder::Reload(configuration.keyholder()), &[])

@@ -17,6 +17,7 @@
 
 mod client;
 mod relay;
+mod sasl;
 mod session;
 mod spawner;
 mod syscalls;

@@ -8,6 +8,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use confine::seccomp::Program;
 use confine::socket;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, read, write};
@@ -28,11 +29,11 @@ const DEAD_PEER_TIMEOUT: Duration = Duration::from_secs(60);
 /// a megabyte at most, that is 2 KiB a second.
 const LAST_OCTETS_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Relays until one side has closed.
+/// Relays until one side has closed, confined to `narrower` besides.
 ///
 /// # Errors
 /// How the client has gone, unless it has said goodbye and is content.
-pub fn run(client: Parts, maildrop: OwnedFd) -> Result<(), Gone> {
+pub fn run(client: Parts, maildrop: OwnedFd, narrower: Option<&Program>) -> Result<(), Gone> {
     // What cannot do this is served without it.
     for descriptor in [Some(&client.input), client.output.as_ref()]
         .into_iter()
@@ -45,6 +46,8 @@ pub fn run(client: Parts, maildrop: OwnedFd) -> Result<(), Gone> {
         ));
     }
     drop(socket::set_nonblocking(maildrop.as_fd(), true));
+    // A kernel without filters has not refused the session its own either.
+    let _narrowed = narrower.map(Program::install);
     Relay {
         tls: client.tls,
         input: client.input,
@@ -89,18 +92,26 @@ enum Step {
 
 impl Relay {
     fn run(mut self) -> Result<(), Gone> {
+        let relayed = self.relay();
+        let output = self.output.as_ref().unwrap_or(&self.input);
+        drop(socket::shutdown_write(output.as_fd()));
+        // How the client has ended its half says more than that it was not there for the rest.
+        match self.client_over {
+            Some(Err(gone)) => Err(gone),
+            _ => relayed,
+        }
+    }
+
+    fn relay(&mut self) -> Result<(), Gone> {
         loop {
             let (up, down) = (self.step_up()?, self.step_down()?);
             if down == Step::Over {
-                break;
+                return Ok(());
             }
             if up != Step::Moved && down != Step::Moved {
                 self.wait(up, down)?;
             }
         }
-        let output = self.output.as_ref().unwrap_or(&self.input);
-        drop(socket::shutdown_write(output.as_fd()));
-        self.client_over.unwrap_or(Ok(()))
     }
 
     /// From the client to the maildrop process.
@@ -232,7 +243,11 @@ impl Relay {
                 events.intersects(over) && !events.intersects(wanted)
             })
         };
-        if hung_up(0, client_in) || hung_up(1, client_out) {
+        // The client's end is read first, so that it is known which it was.
+        let readable = polled
+            .first()
+            .is_some_and(|polled| polled.revents().intersects(client_in));
+        if !readable && (hung_up(0, client_in) || hung_up(1, client_out)) {
             return Err(Gone::Closed);
         }
         if hung_up(2, PollFlags::empty()) && self.deadline.is_none() {

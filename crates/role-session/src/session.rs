@@ -6,10 +6,12 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use ::sasl::base64;
 use confine::channel::{Channel, ChannelError, Received};
 use confine::handover;
 use confine::sandbox::Confined;
-use messages::auth::{Attempt, Verdict};
+use confine::seccomp::Program;
+use messages::auth::{Attempt, TlsFacts, Verdict};
 use messages::log::{Logger, Record};
 use messages::session::{Connection, SessionConfig};
 use messages::{Secret, auth};
@@ -20,6 +22,7 @@ use pop3_proto::{ResponseCode, reply};
 
 use crate::client::{Client, Gone, wait_for};
 use crate::relay;
+use crate::sasl;
 use crate::tls::Tls;
 
 /// Auth decides within this time; its own limits on a slow password hash or PAM module are below.
@@ -40,6 +43,18 @@ pub struct Job<'a> {
     pub tls: Option<(&'a Tls, Channel)>,
     /// Where to log.
     pub logger: &'a Logger,
+    /// What a session that has become a relay is confined to; `None`: nothing more.
+    pub relay: Option<&'a Program>,
+}
+
+/// What auth says.
+enum Answer {
+    /// The login is accepted; this is the stream to the maildrop process.
+    Accepted(OwnedFd),
+    /// The SASL exchange goes on.
+    Challenge(Vec<u8>),
+    /// It is not.
+    Denied(Denial),
 }
 
 /// How the AUTHORIZATION state ended.
@@ -52,12 +67,13 @@ enum End {
 
 /// Serves a client until it has logged in or gone; one that has logged in by TLS, to the end.
 pub fn serve(confined: Confined, mut client: Client, job: Job<'_>) {
-    let (connection, logger) = (job.connection, job.logger);
+    let (connection, logger, relay) = (job.connection, job.logger, job.relay);
     let session = Session {
         _confined: confined,
         client: &mut client,
         auth: job.auth,
         tls: job.tls,
+        end_point: None,
         connection,
         configuration: job.configuration,
         logger,
@@ -66,7 +82,7 @@ pub fn serve(confined: Confined, mut client: Client, job: Job<'_>) {
     let by_tls = client.tls().is_some();
     let gone = match ended {
         Ok(End::LoggedIn(maildrop)) => match client.into_parts() {
-            Some(parts) => relay::run(parts, maildrop).err(),
+            Some(parts) => relay::run(parts, maildrop, relay).err(),
             None => None,
         },
         Ok(End::Closed) if by_tls => {
@@ -75,7 +91,7 @@ pub fn serve(confined: Confined, mut client: Client, job: Job<'_>) {
         }
         Ok(End::Closed) => None,
         Err(gone) => {
-            if matches!(gone, Gone::BehindStls | Gone::TlsUnexpected | Gone::Tls(_)) {
+            if by_tls || matches!(gone, Gone::BehindStls | Gone::TlsUnexpected) {
                 client.close();
             }
             Some(gone)
@@ -98,6 +114,8 @@ struct Session<'a> {
     client: &'a mut Client,
     auth: Channel,
     tls: Option<(&'a Tls, Channel)>,
+    /// Of the certificate that the client was shown.
+    end_point: Option<Vec<u8>>,
     connection: &'a Connection,
     configuration: &'a SessionConfig,
     logger: &'a Logger,
@@ -128,27 +146,43 @@ impl Session<'_> {
         let mut machine = Authorization::new(self.offer(), limits, self.client.tls().is_some());
         let mut lines = LineBuffer::new(MAX_COMMAND);
         loop {
+            lines.set_limit(machine.line_limit());
             let Some(line) = lines.next_line() else {
                 self.client.send(&mut replies)?;
                 self.client.receive(&mut lines)?;
                 continue;
             };
             let answered = replies.len();
-            let attempt = match machine.line(line, &mut replies) {
+            let attempted = match machine.line(line, &mut replies) {
                 Action::Continue => {
                     if replies.len() >= REPLY_OCTETS {
                         self.client.send(&mut replies)?;
                     }
                     continue;
                 }
-                Action::AttemptLogin { user, password } => Attempt::Password {
+                Action::AttemptLogin { user, password } => Some(Attempt::Password {
                     user: user.to_vec(),
                     password: Secret::copied_from(password),
-                },
-                Action::AttemptApop { user, digest } => Attempt::Apop {
+                }),
+                Action::AttemptApop { user, digest } => Some(Attempt::Apop {
                     user: user.to_vec(),
                     digest: Secret::copied_from(digest),
-                },
+                }),
+                Action::AuthenticateSasl {
+                    mechanism,
+                    initial_response,
+                } => sasl::start(mechanism, initial_response, self.tls_facts()),
+                Action::SaslResponse(line) => {
+                    let response = sasl::response(line);
+                    if response.is_none() {
+                        self.cancel();
+                    }
+                    response
+                }
+                Action::SaslCancelled => {
+                    self.cancel();
+                    continue;
+                }
                 Action::StartTls => {
                     if lines.discard_rest() > 0 {
                         replies.truncate(answered);
@@ -161,25 +195,29 @@ impl Session<'_> {
                     machine.tls_started(self.offer());
                     continue;
                 }
-                // SASL is not offered, so that the machine never asks for it.
-                Action::Close
-                | Action::AuthenticateSasl { .. }
-                | Action::SaslResponse(_)
-                | Action::SaslCancelled => {
+                Action::Close => {
                     self.client.send(&mut replies)?;
                     return Ok(End::Closed);
                 }
             };
             self.client.send(&mut replies)?;
-            let denial = match self.attempt(&attempt) {
-                Ok(maildrop) => match self.hand_over(&maildrop, &mut lines) {
+            let answer = match &attempted {
+                Some(attempt) => self.ask(attempt),
+                None => Answer::Denied(Denial::Malformed),
+            };
+            drop(attempted);
+            let denial = match answer {
+                Answer::Accepted(maildrop) => match self.hand_over(&maildrop, &mut lines) {
                     Ok(()) => return Ok(End::LoggedIn(maildrop)),
                     // Nobody is there to serve the maildrop, and the client is still ours.
                     Err(_) => Denial::Temporary,
                 },
-                Err(denial) => denial,
+                Answer::Challenge(octets) => {
+                    machine.challenge(base64::encode(&octets).as_bytes(), &mut replies);
+                    continue;
+                }
+                Answer::Denied(denial) => denial,
             };
-            drop(attempt);
             if self.deny(&mut machine, denial, &mut replies) == Next::Close {
                 self.client.send(&mut replies)?;
                 return Ok(End::Closed);
@@ -205,7 +243,7 @@ impl Session<'_> {
             .connection(keyholder)
             .map_err(Gone::Tls)
             .and_then(|connection| self.client.start_tls(connection));
-        tls.part();
+        self.end_point = tls.part();
         match (shaken, self.client.tls()) {
             (Ok(()), Some(connection)) => {
                 let version = connection.protocol_version().and_then(|it| it.as_str());
@@ -228,26 +266,38 @@ impl Session<'_> {
         }
     }
 
-    /// Asks auth. What comes with its consent is the stream to the maildrop process.
-    fn attempt(&self, attempt: &Attempt) -> Result<OwnedFd, Denial> {
-        let temporary = |_: ChannelError| Denial::Temporary;
-        self.auth.send(attempt, &[]).map_err(temporary)?;
-        let deadline = Instant::now()
-            .checked_add(AUTH_TIMEOUT)
-            .ok_or(Denial::Temporary)?;
-        wait_for(&self.auth, deadline).map_err(|_| Denial::Temporary)?;
-        match self.auth.receive::<Verdict>().map_err(temporary)? {
-            Received::Message(Verdict::Accepted, mut descriptors) => {
-                descriptors.next().ok_or(Denial::Temporary)
-            }
-            Received::Message(Verdict::Denied(denial), _) => Err(match denial {
-                auth::Denial::Credentials => Denial::Credentials,
-                auth::Denial::LoginDelay => Denial::LoginDelay,
-                auth::Denial::Temporary => Denial::Temporary,
-                auth::Denial::Permanent => Denial::Permanent,
-            }),
-            Received::Closed => Err(Denial::Temporary),
-        }
+    /// Asks auth; without an answer, the client may try again.
+    fn ask(&self, attempt: &Attempt) -> Answer {
+        let answer = || {
+            self.auth.send(attempt, &[]).ok()?;
+            let deadline = Instant::now().checked_add(AUTH_TIMEOUT)?;
+            wait_for(&self.auth, deadline).ok()?;
+            Some(match self.auth.receive::<Verdict>().ok()? {
+                Received::Message(Verdict::Accepted, mut descriptors) => {
+                    Answer::Accepted(descriptors.next()?)
+                }
+                Received::Message(Verdict::Challenge(octets), _) => Answer::Challenge(octets),
+                Received::Message(Verdict::Denied(denial), _) => Answer::Denied(match denial {
+                    auth::Denial::Credentials => Denial::Credentials,
+                    auth::Denial::LoginDelay => Denial::LoginDelay,
+                    auth::Denial::Temporary => Denial::Temporary,
+                    auth::Denial::Permanent => Denial::Permanent,
+                    auth::Denial::Malformed => Denial::Malformed,
+                }),
+                Received::Closed => return None,
+            })
+        };
+        answer().unwrap_or(Answer::Denied(Denial::Temporary))
+    }
+
+    /// The client has given a SASL exchange up. If auth has gone, the next attempt will find out.
+    fn cancel(&self) {
+        drop(self.auth.send(&Attempt::SaslCancel, &[]));
+    }
+
+    fn tls_facts(&self) -> Option<TlsFacts> {
+        let connection = self.client.tls()?;
+        Some(sasl::facts(connection, self.end_point.clone()))
     }
 
     /// Gives the client to the maildrop process, with what it has pipelined behind PASS; that process answers. With TLS the
@@ -262,18 +312,18 @@ impl Session<'_> {
 
     /// What is offered as things stand. Without TLS, passwords may be refused before they are sent (RFC 8314 section 4.1).
     fn offer(&self) -> Offer {
-        let configuration = self.configuration;
-        let allowed =
-            self.client.tls().is_some() || configuration.cleartext.allows(self.connection.peer);
+        let advertised = &self.configuration.advertised;
+        let logins = advertised.logins(self.connection.peer, self.client.tls().is_some());
+        let apop = self.configuration.apop && self.connection.apop_timestamp.is_some();
         Offer {
-            user: allowed,
-            apop: allowed && configuration.apop && self.connection.apop_timestamp.is_some(),
-            mechanisms: Vec::new(),
+            user: logins.user,
+            apop: logins.user && apop,
+            mechanisms: sasl::names(&logins),
             stls: self.tls.is_some(),
             utf8: false,
-            login_delay: configuration.advertised.login_delay,
+            login_delay: advertised.login_delay,
             expire: Some(Expire::Never),
-            implementation: configuration.advertised.implementation.clone(),
+            implementation: advertised.implementation.clone(),
         }
     }
 
@@ -301,3 +351,6 @@ enum Next {
     GoOn,
     Close,
 }
+
+#[cfg(test)]
+mod tests;

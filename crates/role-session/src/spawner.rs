@@ -75,6 +75,7 @@ fn serve(control: &Channel) -> Result<(), String> {
     let sessions = syscalls::session()
         .compile()
         .map_err(|error| text(&error))?;
+    let relay = syscalls::relay().compile().map_err(|error| text(&error))?;
     let signals = SignalFd::new(&[Signal::CHILD]).map_err(|error| text(&error))?;
 
     let root = start
@@ -106,6 +107,7 @@ fn serve(control: &Channel) -> Result<(), String> {
         logger,
         configuration: start.configuration,
         program: sessions,
+        relay,
         signals,
         listener: None,
         auth: None,
@@ -123,6 +125,7 @@ struct Spawner<'a> {
     logger: Logger,
     configuration: SessionConfig,
     program: Program,
+    relay: Program,
     signals: SignalFd,
     listener: Option<Channel>,
     auth: Option<Channel>,
@@ -346,6 +349,7 @@ impl Spawner<'_> {
                     auth: channels.auth,
                     tls: self.tls.as_ref().zip(channels.keyholder),
                     logger: &self.logger,
+                    relay: Some(&self.relay),
                 };
                 session::serve(confined, client, job);
                 0

@@ -7,12 +7,12 @@ pub fn spawner() -> Policy {
     const SPAWNER: &[Allow] = &[Allow::any(libc::SYS_dup, "copies of a lease")];
     Policy::new(
         "session spawner",
-        &[BASE, MESSAGES, PANIC, FORK, CONFINE, RELAY, SPAWNER],
+        &[BASE, MESSAGES, PANIC, FORK, CONFINE, STAY, SPAWNER],
     )
 }
 
 /// Of a client's connection that stays with its session.
-const RELAY: &[Allow] = &[
+const STAY: &[Allow] = &[
     Allow::when(
         libc::SYS_getsockopt,
         &[ArgRule::is(1, libc::IPPROTO_TCP)],
@@ -23,9 +23,31 @@ const RELAY: &[Allow] = &[
         &[ArgRule::is(1, libc::IPPROTO_TCP)],
         "no delay, dead peers",
     ),
+    Allow::when(
+        libc::SYS_seccomp,
+        &[
+            ArgRule::is(0, libc::SECCOMP_SET_MODE_FILTER as libc::c_int),
+            ArgRule::is(1, 0),
+        ],
+        "give up what the relay does not need",
+    ),
+];
+
+/// What goes between a client and a maildrop process.
+const RELAY: &[Allow] = &[
+    Allow::any(libc::SYS_ppoll, "waiting"),
+    #[cfg(target_arch = "x86_64")]
+    Allow::any(libc::SYS_poll, "waiting"),
+    Allow::any(libc::SYS_shutdown, "the end of our half"),
+    Allow::any(libc::SYS_sendmsg, "the last log record"),
 ];
 
 /// A session's: octets from its client, messages to auth and the keyholder, and its end.
 pub fn session() -> Policy {
-    Policy::new("session", &[BASE, MESSAGES, PANIC, RELAY])
+    Policy::new("session", &[BASE, MESSAGES, PANIC, STAY])
+}
+
+/// A session's that has become a relay: it gets no more descriptors, and asks nobody.
+pub fn relay() -> Policy {
+    Policy::new("relay", &[BASE, PANIC, RELAY])
 }

@@ -6,12 +6,13 @@
 mod choice;
 mod signing;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use confine::channel::Channel;
-use messages::keyholder::Certificate;
+use messages::keyholder::{Certificate, CertificateNumber};
 use rustix::io::{Errno, read};
 use rustls::crypto::ring;
 use rustls::server::{NoServerSessionStorage, ServerConnection, WebPkiClientVerifier};
@@ -36,6 +37,7 @@ const MAX_AUTHORITIES_OCTETS: usize = 1024 * 1024;
 pub struct Tls {
     configuration: Arc<ServerConfig>,
     keyholder: Arc<Keyholder>,
+    end_points: HashMap<CertificateNumber, Vec<u8>>,
 }
 
 impl Tls {
@@ -68,6 +70,10 @@ impl Tls {
                 builder.with_client_cert_verifier(verifier)
             }
         };
+        let end_points = certificates
+            .iter()
+            .filter_map(|it| Some((it.number, it.end_point.clone()?)))
+            .collect();
         let choice = Choice::new(certificates, &keyholder);
         let mut configuration = builder.with_cert_resolver(Arc::new(choice));
         configuration.alpn_protocols = vec![ALPN.to_vec()];
@@ -77,6 +83,7 @@ impl Tls {
         Ok(Self {
             configuration: Arc::new(configuration),
             keyholder,
+            end_points,
         })
     }
 
@@ -91,9 +98,11 @@ impl Tls {
         Ok(connection)
     }
 
-    /// The handshake is over: the keyholder is asked nothing more.
-    pub fn part(&self) {
-        self.keyholder.part();
+    /// The handshake is over: the keyholder is asked nothing more. Tells what names the certificate that was shown
+    /// (`tls-server-end-point`, RFC 5929 section 4.1).
+    pub fn part(&self) -> Option<Vec<u8>> {
+        let number = self.keyholder.part()?;
+        self.end_points.get(&number).cloned()
     }
 }
 

@@ -23,6 +23,10 @@ pub const MIN_ITERATIONS: u32 = 4096;
 /// 2023 (1,300,000, OWASP), and about a second of work, which a hostile server can make a client do.
 pub const MAX_ITERATIONS: u32 = 2_000_000;
 
+/// The iterations of a new verifier, and of decoys where there is no verifier yet: some tens of milliseconds, as the password
+/// hashes of today's systems take. Every PLAIN login costs the server as much, every SCRAM login the client.
+pub const DEFAULT_ITERATIONS: u32 = 100_000;
+
 /// The keys that a client's proof and a server's signature are made with (RFC 5802 section 3).
 pub(crate) const CLIENT_KEY: &[u8] = b"Client Key";
 pub(crate) const SERVER_KEY: &[u8] = b"Server Key";

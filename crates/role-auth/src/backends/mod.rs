@@ -9,8 +9,10 @@ mod owner;
 mod pam;
 mod shadow;
 mod users_file;
+mod verifier;
 
 use messages::auth::{AuthConfig, Backend};
+use sasl::scram::Decoys;
 
 use crate::bindings::MissingLibrary;
 use crate::bindings::crypt::Crypt;
@@ -25,6 +27,8 @@ pub struct Stores {
     pub configuration: AuthConfig,
     /// Compares passwords.
     pub checker: Checker,
+    /// What unknown users' verifiers are made from.
+    pub decoys: Decoys,
     /// libpam, where PAM is configured and the library is there.
     pub pam: Option<Pam>,
 }
@@ -45,7 +49,8 @@ impl Stores {
         let crypt = Crypt::load()?;
         let wants_pam = configuration.backends.contains(&Backend::Pam);
         let pam = wants_pam.then(Pam::load).transpose()?;
-        let (mut usual, mut complaints) = survey(&configuration);
+        let (census, mut complaints) = survey(&configuration);
+        let mut usual = census.usual();
         if let Some(setting) = &configuration.dummy_setting {
             match Usual::of_setting(&crypt, setting) {
                 Some(wanted) => usual = wanted,
@@ -55,9 +60,16 @@ impl Stores {
             }
         }
         let checker = Checker::new(crypt, usual);
+        let shape = census.usual_shape();
+        let decoys = Decoys::new(
+            configuration.decoy_key.0,
+            shape.iterations,
+            shape.salt_octets,
+        );
         let stores = Self {
             configuration,
             checker,
+            decoys,
             pam,
         };
         Ok((stores, complaints))
@@ -85,6 +97,10 @@ impl Stores {
             }
             Credential::Apop { digest, timestamp } => match user {
                 Some(user) => self.apop(&user, digest.expose(), timestamp, request),
+                None => Outcome::unknown(Refusal::Malformed),
+            },
+            Credential::Verifier => match user {
+                Some(user) => self.verifier(&user, request),
                 None => Outcome::unknown(Refusal::Malformed),
             },
         }
@@ -122,8 +138,8 @@ impl Stores {
     }
 }
 
-/// The usual hash of all configured stores, and what is wrong with them.
-fn survey(configuration: &AuthConfig) -> (Usual, Vec<String>) {
+/// The hashes of all configured stores, and what is wrong with them.
+fn survey(configuration: &AuthConfig) -> (Census, Vec<String>) {
     let mut census = Census::default();
     let mut complaints = Vec::new();
     for backend in &configuration.backends {
@@ -142,5 +158,5 @@ fn survey(configuration: &AuthConfig) -> (Usual, Vec<String>) {
             }
         }
     }
-    (census.usual(), complaints)
+    (census, complaints)
 }

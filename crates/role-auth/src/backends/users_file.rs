@@ -6,7 +6,7 @@
 //!
 //! - `name`: as the client sends it, `user@domain` included;
 //! - `hash`: of any form crypt(3) knows, or an RFC 5803 verifier (`SCRAM-SHA-256$4096:salt$StoredKey:ServerKey`), whose two
-//!   colons are its own; beginning with `!` or `*` for a locked account;
+//!   colons are its own; beginning with `!` or `*` for a locked account, whose verifier is kept behind it;
 //! - `uid` and `gid`: numbers, both or neither; without them `name` is looked up in the password database. Never 0;
 //! - `home`: absolute path, `/nonexistent` if empty; with ids only;
 //! - `maildrop`: `mbox:…` or `maildir:…` with `%` as in the configuration, up to the end of the line.
@@ -17,17 +17,20 @@
 use std::path::Path;
 
 use messages::Account;
+use sasl::scram::Verifier;
 
 use super::{Claim, Stores, owner};
-use crate::bindings::nss;
+use crate::bindings::nss::{self, Passwd};
 use crate::hash::{Census, Match};
 use crate::name::UserName;
-use crate::scram;
 use crate::store_file::{Readers, StoreError, StoreFile};
 use crate::work::{Outcome, Refusal, Source};
 
 /// The home of a user who has none (Debian policy section 9.2.3).
 const NO_HOME: &str = "/nonexistent";
+
+/// What a verifier of RFC 5803's form begins with. Dovecot's form has no colons.
+const VERIFIER: &str = "SCRAM-SHA-";
 
 /// Bad lines that a survey tells of.
 const MAX_COMPLAINTS: usize = 20;
@@ -92,6 +95,17 @@ impl<'a> Record<'a> {
 
     /// Whose maildrop it is.
     fn account(&self, own: Option<&Account>) -> Result<Account, Refusal> {
+        self.account_with(own, || {
+            nss::passwd_by_name(self.name).map_err(|error| owner::unanswered(&error))
+        })
+    }
+
+    /// Whose maildrop it is, with the password database's entry for the name.
+    pub(super) fn account_with(
+        &self,
+        own: Option<&Account>,
+        entry: impl FnOnce() -> Result<Option<Passwd>, Refusal>,
+    ) -> Result<Account, Refusal> {
         let mut account = match (self.ids, own) {
             (Some((uid, _)), Some(own)) if own.uid.as_raw() != uid => {
                 return Err(Refusal::NotServed);
@@ -100,14 +114,13 @@ impl<'a> Record<'a> {
             (Some((uid, gid)), None) => {
                 owner::account(self.name, uid, gid, self.home.unwrap_or(NO_HOME))?
             }
-            (None, None) => match nss::passwd_by_name(self.name) {
-                Ok(Some(entry)) => owner::of_passwd(&entry, None)?,
-                Ok(None) => {
+            (None, None) => match entry()? {
+                Some(entry) => owner::of_passwd(&entry, None)?,
+                None => {
                     return Err(Refusal::unusable(
                         "has no uid, and is no user of the system",
                     ));
                 }
-                Err(error) => return Err(owner::unanswered(&error)),
             },
         };
         self.name.clone_into(&mut account.name);
@@ -120,18 +133,16 @@ impl<'a> Record<'a> {
 
 /// The hash and the fields behind it. An RFC 5803 verifier has two colons of its own.
 fn split_hash(rest: &str) -> Result<(&str, &str), &'static str> {
-    let own_colons = if rest.starts_with(scram::PREFIX) {
-        2
-    } else {
-        0
-    };
+    // A locked account's too.
+    let is_verifier = rest.trim_start_matches(['!', '*']).starts_with(VERIFIER);
+    let own_colons = if is_verifier { 2 } else { 0 };
     let end = rest.match_indices(':').nth(own_colons).map(|(at, _)| at);
     let (hash, rest) = match end.and_then(|end| rest.split_at_checked(end)) {
         Some((hash, rest)) => (hash, rest.strip_prefix(':').unwrap_or(rest)),
         None => (rest, ""),
     };
-    if own_colons != 0 && scram::Verifier::parse(hash).is_none() {
-        return Err("has a SCRAM-SHA-256 verifier that is not of RFC 5803's form");
+    if is_verifier && Verifier::parse(hash.trim_start_matches(['!', '*'])).is_err() {
+        return Err("has a SCRAM verifier that is not of RFC 5803's form, or out of bounds");
     }
     Ok((hash, rest))
 }

@@ -4,8 +4,8 @@ use std::os::fd::AsFd;
 
 use confine::channel::{Channel, Message, Received};
 use confine::process;
-use messages::SessionId;
-use messages::auth::{Denial, NewSession, ToAuth, Verdict};
+use messages::auth::{Attempt, Denial, NewSession, ToAuth, Verdict};
+use messages::{SaslMechanism, SessionId};
 use rustix::net::{SendFlags, send};
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +23,8 @@ impl Message for WithDescriptor {
     }
 }
 
+const PLAIN: SaslMechanism = SaslMechanism::Plain;
+
 /// Its name, and how it is done.
 type Violation = (&'static str, fn(&Session));
 
@@ -31,7 +33,7 @@ fn send_octets(session: &Session, octets: &[u8]) {
 }
 
 pub fn every_violation_ends_its_session_and_no_other() {
-    let violations: [Violation; 9] = [
+    let violations: [Violation; 17] = [
         ("undecodable", |session| send_octets(session, &[0xFF; 16])),
         ("no such mechanism", |session| {
             send_octets(session, &[7, 0, 0])
@@ -40,7 +42,9 @@ pub fn every_violation_ends_its_session_and_no_other() {
             send_octets(session, &[0, 1, b'a', 1, b'b', 0])
         }),
         ("cut short", |session| send_octets(session, &[0, 200, b'a'])),
-        ("oversized", |session| send_octets(session, &[0; 2049])),
+        ("oversized", |session| {
+            send_octets(session, &[0; Attempt::MAX_OCTETS + 1]);
+        }),
         ("huge", |session| send_octets(session, &[0; 100_000])),
         ("with a descriptor", |session| {
             let message = WithDescriptor(vec![0; 4]);
@@ -52,6 +56,42 @@ pub fn every_violation_ends_its_session_and_no_other() {
         ("two at once", |session| {
             session.send("slow", "a");
             session.send("slow", "b");
+        }),
+        ("a SASL response without a start", |session| {
+            session.respond(b"")
+        }),
+        ("a SASL cancel without a start", |session| session.cancel()),
+        ("a response behind the end", |session| {
+            session.start(PLAIN, Some(b"no PLAIN"));
+            assert_eq!(session.verdict().unwrap_err(), Denial::Malformed);
+            session.respond(b"");
+        }),
+        ("a response that nobody waits for", |session| {
+            session.start(PLAIN, Some(b"\0slow\0a"));
+            session.respond(b"");
+        }),
+        ("a cancel while a worker looks", |session| {
+            session.start(PLAIN, Some(b"\0slow\0a"));
+            session.cancel();
+        }),
+        ("a second start", |session| {
+            session.start(PLAIN, None);
+            assert_eq!(session.challenge(), b"");
+            session.start(PLAIN, None);
+        }),
+        ("a password within an exchange", |session| {
+            session.start(PLAIN, None);
+            assert_eq!(session.challenge(), b"");
+            session.send("joe", "secret");
+        }),
+        ("a response longer than any", |session| {
+            session.start(PLAIN, None);
+            assert_eq!(session.challenge(), b"");
+            // The variant's number, a length of 65 KiB and as many octets.
+            let mut octets = vec![3, 0x80, 0x88, 4];
+            octets.resize(65 * 1024 + 4, b'x');
+            assert!(octets.len() > Attempt::MAX_OCTETS);
+            send_octets(session, &octets);
         }),
         ("APOP without a timestamp", |session| {
             session.send_apop("joe", "c4c9334bac560ecc979e58001b3e22fb");

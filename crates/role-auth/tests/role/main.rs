@@ -6,6 +6,7 @@
 
 mod hostile;
 mod rig;
+mod sasl;
 mod stores;
 mod system;
 mod workers;
@@ -83,6 +84,18 @@ fn all() -> Vec<Test> {
         a_dead_spawner_is_temporary_and_a_new_one_serves,
         sessions_outlive_the_master,
         a_reload_counts_for_sessions_that_are_there,
+    ));
+    all.extend(tests!(false, sasl:
+        every_mechanism_logs_in_and_is_logged,
+        plus_is_bound_to_the_channel_that_the_session_tells_of,
+        a_wrong_password_is_refused_as_everywhere,
+        a_proof_is_refused_late_and_a_cancel_counts,
+        decoys_are_stable_and_look_like_the_others,
+        who_cannot_log_in_cannot_prove_anything,
+        a_broken_store_is_the_same_for_everybody,
+        a_user_of_an_earlier_store_is_not_looked_for_in_the_file,
+        a_session_may_leave_at_any_step,
+        looking_up_costs_the_same_for_everybody,
     ));
     all.extend(tests!(false, workers:
         a_slow_login_does_not_delay_another,

@@ -10,11 +10,13 @@ use std::time::{Duration, Instant};
 
 use confine::channel::{Channel, Message, Received};
 use confine::process::{self, Fork, Pid};
-use messages::auth::{Attempt, AuthConfig, Backend, Denial, NewSession, ToAuth, Verdict};
+use messages::auth::{
+    Attempt, AuthConfig, Backend, DecoyKey, Denial, NewSession, TlsFacts, ToAuth, Verdict,
+};
 use messages::log::Record;
 use messages::role::{Confinement, Report, Start};
 use messages::spawner::StartMaildrop;
-use messages::{Account, Secret, SessionId};
+use messages::{Account, SaslMechanism, Secret, SessionId};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// Nothing here takes as long, unless it hangs.
@@ -72,6 +74,8 @@ pub fn configuration(directory: &Path) -> AuthConfig {
         pam_service: "popa3d-test".to_owned(),
         apop_secrets: None,
         address_domains: None,
+        mechanisms: SaslMechanism::ALL.to_vec(),
+        decoy_key: DecoyKey([7; 32]),
         login_attempts: 3,
         failure_delay: Duration::ZERO,
         workers: 5,
@@ -205,6 +209,12 @@ impl Rig {
         Ok(self.started().0.account)
     }
 
+    /// What auth and its workers have computed so far.
+    pub fn processor_time(&self) -> Duration {
+        let workers = children(self.pid).into_iter().map(processor_time);
+        processor_time(self.pid) + workers.sum()
+    }
+
     /// Asserts that auth still serves.
     pub fn assert_serves(&mut self) {
         assert_eq!(self.log_in("joe", "secret").unwrap().name, "joe");
@@ -246,6 +256,46 @@ impl Session {
                 Ok(stream.into())
             }
             (Verdict::Denied(denial), _) => Err(denial),
+            (Verdict::Challenge(octets), _) => panic!("challenge: {}", octets.escape_ascii()),
+        }
+    }
+
+    /// Sends AUTH.
+    pub fn start(&self, mechanism: SaslMechanism, initial_response: Option<&[u8]>) {
+        self.start_over(mechanism, initial_response, None);
+    }
+
+    /// Sends AUTH, claiming TLS.
+    pub fn start_over(
+        &self,
+        mechanism: SaslMechanism,
+        initial_response: Option<&[u8]>,
+        tls: Option<TlsFacts>,
+    ) {
+        let attempt = Attempt::SaslStart {
+            mechanism,
+            initial_response: initial_response.map(Secret::copied_from),
+            tls,
+        };
+        self.channel.send(&attempt, &[]).unwrap();
+    }
+
+    /// Answers a challenge.
+    pub fn respond(&self, octets: &[u8]) {
+        let attempt = Attempt::SaslResponse(Secret::copied_from(octets));
+        self.channel.send(&attempt, &[]).unwrap();
+    }
+
+    /// Gives an exchange up.
+    pub fn cancel(&self) {
+        self.channel.send(&Attempt::SaslCancel, &[]).unwrap();
+    }
+
+    /// Waits for a challenge, and nothing else.
+    pub fn challenge(&self) -> Vec<u8> {
+        match receive_with(&self.channel) {
+            (Verdict::Challenge(octets), _) => octets,
+            (verdict, _) => panic!("no challenge: {verdict:?}"),
         }
     }
 

@@ -12,7 +12,7 @@ use confine::handover;
 use confine::process::{self, Fork, Pid, Signal};
 use messages::log::Record;
 use messages::role::{Confinement, Report, Start};
-use messages::session::Advertised;
+use messages::session::{Advertised, Cleartext, CleartextPolicy};
 use messages::spawner::{MailboxLock, SpawnerConfig, StartMaildrop, ToSpawner};
 use messages::{Account, SessionId};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -83,6 +83,11 @@ impl Rig {
             unique_ids: at("ids"),
             journals: at("journal"),
             advertised: Advertised {
+                cleartext: CleartextPolicy {
+                    rule: Cleartext::Always,
+                    networks: Vec::new(),
+                },
+                mechanisms: Vec::new(),
                 login_delay: None,
                 implementation: None,
             },

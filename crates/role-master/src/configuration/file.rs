@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use messages::SaslMechanism;
 use serde::Deserialize;
 
 use super::units::{Size, Span};
@@ -148,6 +149,8 @@ pub struct Auth {
     pub pam_service: String,
     /// APOP secrets, `user:secret` a line; absent: no APOP, since it needs plaintext equivalents on the server.
     pub apop_secrets: Option<PathBuf>,
+    /// SASL mechanisms. Default: PLAIN and LOGIN, and SCRAM-SHA-256 where the users file is the only store.
+    pub mechanisms: Option<Vec<SaslMechanism>>,
     /// The least time that a first failed attempt takes; it doubles with each.
     pub failure_delay: Span,
     /// Verifications at the same time.
@@ -169,6 +172,7 @@ impl Default for Auth {
             users_file: "/etc/popa3d/users".into(),
             pam_service: "popa3d".into(),
             apop_secrets: None,
+            mechanisms: None,
             failure_delay: Span(Duration::from_secs(1)),
             workers: 4,
             dummy_setting: None,

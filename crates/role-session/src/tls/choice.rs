@@ -97,6 +97,7 @@ mod tests {
             key: *key,
             names: names.iter().map(|&name| name.to_owned()).collect(),
             not_after: 0,
+            end_point: None,
         };
         let certificates = (0..).zip(certificates).map(certificate).collect();
         Choice::new(certificates, &Arc::default())

@@ -1,7 +1,7 @@
 //! A private key that is somewhere else: what a handshake has to have signed, the keyholder signs.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use confine::channel::{Channel, Received};
@@ -26,27 +26,41 @@ const RSA: &[SignatureScheme] = &[
 
 /// The keyholder, as far as this process knows it: a channel during the handshake, and nothing before and after.
 #[derive(Debug, Default)]
-pub struct Keyholder(Mutex<Option<Channel>>);
+pub struct Keyholder(Mutex<Acquaintance>);
+
+#[derive(Debug, Default)]
+struct Acquaintance {
+    channel: Option<Channel>,
+    /// The certificate whose key has signed: the one that the client was shown.
+    signed: Option<CertificateNumber>,
+}
 
 impl Keyholder {
     /// This process is a session now, and this its channel.
     pub fn meet(&self, channel: Channel) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(channel);
+        self.acquaintance().channel = Some(channel);
     }
 
-    /// Closes the channel.
-    pub fn part(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    /// Closes the channel, and tells which certificate the client was shown.
+    pub fn part(&self) -> Option<CertificateNumber> {
+        std::mem::take(&mut *self.acquaintance()).signed
+    }
+
+    fn acquaintance(&self) -> MutexGuard<'_, Acquaintance> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn sign(&self, request: &SignatureRequest) -> Option<Vec<u8>> {
-        let channel = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let channel = channel.as_ref()?;
+        let mut acquaintance = self.acquaintance();
+        let channel = acquaintance.channel.as_ref()?;
         channel.send(request, &[]).ok()?;
         let deadline = Instant::now().checked_add(SIGNATURE_TIMEOUT)?;
         wait_for(channel, deadline).ok()?;
         match channel.receive::<Signature>().ok()? {
-            Received::Message(Signature(signature), _) => Some(signature),
+            Received::Message(Signature(signature), _) => {
+                acquaintance.signed = Some(request.number);
+                Some(signature)
+            }
             Received::Closed => None,
         }
     }

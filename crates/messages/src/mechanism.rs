@@ -1,0 +1,93 @@
+//! The SASL mechanisms that the server can offer, by name only: what they do is the crate `sasl`'s, for auth.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A mechanism with its name in IANA's registry, which is also its name in the configuration. The strongest first, as CAPA
+/// lists them: some clients take the first that they know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum SaslMechanism {
+    /// RFC 7677, bound to the TLS channel.
+    #[serde(rename = "SCRAM-SHA-256-PLUS")]
+    ScramSha256Plus,
+    /// RFC 5802, bound to the TLS channel.
+    #[serde(rename = "SCRAM-SHA-1-PLUS")]
+    ScramSha1Plus,
+    /// RFC 7677.
+    #[serde(rename = "SCRAM-SHA-256")]
+    ScramSha256,
+    /// RFC 5802.
+    #[serde(rename = "SCRAM-SHA-1")]
+    ScramSha1,
+    /// RFC 4616.
+    #[serde(rename = "PLAIN")]
+    Plain,
+    /// draft-murchison-sasl-login.
+    #[serde(rename = "LOGIN")]
+    Login,
+}
+
+impl SaslMechanism {
+    /// Every mechanism, the strongest first.
+    pub const ALL: [SaslMechanism; 6] = [
+        SaslMechanism::ScramSha256Plus,
+        SaslMechanism::ScramSha1Plus,
+        SaslMechanism::ScramSha256,
+        SaslMechanism::ScramSha1,
+        SaslMechanism::Plain,
+        SaslMechanism::Login,
+    ];
+
+    /// The name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            SaslMechanism::ScramSha256Plus => "SCRAM-SHA-256-PLUS",
+            SaslMechanism::ScramSha1Plus => "SCRAM-SHA-1-PLUS",
+            SaslMechanism::ScramSha256 => "SCRAM-SHA-256",
+            SaslMechanism::ScramSha1 => "SCRAM-SHA-1",
+            SaslMechanism::Plain => "PLAIN",
+            SaslMechanism::Login => "LOGIN",
+        }
+    }
+
+    /// The mechanism of this name, in upper case.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|mechanism| mechanism.name() == name)
+    }
+
+    /// Whether it needs a SCRAM verifier, which only the users file can hold.
+    pub const fn is_scram(self) -> bool {
+        !matches!(self, SaslMechanism::Plain | SaslMechanism::Login)
+    }
+
+    /// Whether the exchange is bound to the TLS channel (`-PLUS`), so that there has to be one.
+    pub const fn is_bound(self) -> bool {
+        matches!(
+            self,
+            SaslMechanism::ScramSha256Plus | SaslMechanism::ScramSha1Plus
+        )
+    }
+}
+
+impl fmt::Display for SaslMechanism {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mechanism_is_found_by_its_name() {
+        for mechanism in SaslMechanism::ALL {
+            assert_eq!(SaslMechanism::from_name(mechanism.name()), Some(mechanism));
+        }
+        assert_eq!(SaslMechanism::from_name("CRAM-MD5"), None);
+        assert!(SaslMechanism::ALL.is_sorted());
+    }
+}
