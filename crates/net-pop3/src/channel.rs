@@ -70,6 +70,11 @@ impl<S: Socket> Channel<S> {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn into_socket(self) -> S {
+        self.socket
+    }
+
     /// What has been received and not been consumed.
     pub(crate) fn input(&self) -> &[u8] {
         self.input.filled()

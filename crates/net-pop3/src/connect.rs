@@ -250,7 +250,7 @@ impl<S: Socket> Core<S> {
         Ok(())
     }
 
-    async fn greeting(&mut self) -> Result<(), Error> {
+    pub(crate) async fn greeting(&mut self) -> Result<(), Error> {
         let deadline = self.deadline(self.settings.timeouts.greeting);
         loop {
             let greeting = self.next_event(|event| match event {

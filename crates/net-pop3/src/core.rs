@@ -452,7 +452,11 @@ impl<S: Socket> Core<S> {
         }
         self.reading = None;
         if self.connection.outstanding() == 0 {
-            return Ok(());
+            // Whatever is there already cannot be the reply to a command that has not been sent.
+            return match self.connection.receive(self.channel.input()) {
+                Ok(_) => Ok(()),
+                Err(error) => Err(self.protocol(error, Phase::Command)),
+            };
         }
         let deadline = self.deadline(self.settings.timeouts.command);
         self.flush(deadline).await?;
@@ -550,3 +554,6 @@ fn status_line(response: &Response<'_>) -> String {
         None => format!("{status} {text}"),
     }
 }
+
+#[cfg(test)]
+mod tests;

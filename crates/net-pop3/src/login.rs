@@ -67,6 +67,10 @@ impl<S: Socket> Core<S> {
             Kind::External { .. } if offered.is_empty() => {
                 self.auth(Mechanism::External, credentials).await
             }
+            Kind::Token { .. } if !self.may_reveal() => Err(Error::new(
+                Phase::Command,
+                ErrorKind::WouldRevealCredentials,
+            )),
             _ => Err(Error::new(Phase::Command, ErrorKind::NoMechanism)),
         }
     }

@@ -8,7 +8,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-/// An authority, and a certificate that it issued for `localhost` and 127.0.0.1, with its key; all PEM.
+/// An authority, and a certificate that it issued, with its key; all PEM.
 #[derive(Debug)]
 pub struct Certificates {
     /// The authority's certificate.
@@ -19,24 +19,28 @@ pub struct Certificates {
     pub key: String,
 }
 
-/// The ones of this process.
-pub static CERTIFICATES: LazyLock<Certificates> = LazyLock::new(|| {
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let ca_key = KeyPair::generate().expect("a key");
-    let ca = CertifiedIssuer::self_signed(params, ca_key).expect("an authority");
-    let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
-    let params = CertificateParams::new(names).expect("names");
-    let key = KeyPair::generate().expect("a key");
-    let certificate = params.signed_by(&key, &ca).expect("a certificate");
-    Certificates {
-        ca: ca.pem(),
-        certificate: certificate.pem(),
-        key: key.serialize_pem(),
-    }
-});
+/// For `localhost` and 127.0.0.1.
+pub static CERTIFICATES: LazyLock<Certificates> =
+    LazyLock::new(|| Certificates::for_names(&["localhost", "127.0.0.1"]));
 
 impl Certificates {
+    /// New ones, for a server of these names.
+    pub fn for_names(names: &[&str]) -> Certificates {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let ca_key = KeyPair::generate().expect("a key");
+        let ca = CertifiedIssuer::self_signed(params, ca_key).expect("an authority");
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let params = CertificateParams::new(names).expect("names");
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, &ca).expect("a certificate");
+        Certificates {
+            ca: ca.pem(),
+            certificate: certificate.pem(),
+            key: key.serialize_pem(),
+        }
+    }
+
     /// The server's certificate in DER.
     pub fn der(&self) -> CertificateDer<'static> {
         CertificateDer::from_pem_slice(self.certificate.as_bytes()).expect("PEM")
