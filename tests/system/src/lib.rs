@@ -7,9 +7,11 @@
 //! - a running server, as root or as an ordinary user: [`site`], [`server`]
 //! - one session on a socket pair, as inetd starts it: [`inetd`]
 //! - a strict POP3 client: [`pop`]
+//! - certificates: [`certificates`]
 //! - mail that has broken other servers: [`corpus`]
 #![forbid(unsafe_code)]
 
+pub mod certificates;
 pub mod corpus;
 pub mod inetd;
 pub mod loopback;

@@ -17,4 +17,5 @@ mod logs;
 mod maildrops;
 mod roles;
 mod rules;
+mod tls;
 mod trouble;
