@@ -41,6 +41,10 @@ const MAILDROP: &[Allow] = &[
     Allow::any(libc::SYS_pwrite64, "UPDATE of an mbox"),
     Allow::any(libc::SYS_ftruncate, "UPDATE of an mbox"),
     Allow::any(libc::SYS_fallocate, "space for a journal"),
+    Allow::any(
+        libc::SYS_fadvise64,
+        "the disk begins to write before it is waited for",
+    ),
     Allow::any(libc::SYS_fsync, "UPDATE is durable"),
     Allow::any(libc::SYS_fdatasync, "UPDATE is durable"),
     Allow::any(libc::SYS_unlinkat, "messages of a Maildir, a dotlock"),

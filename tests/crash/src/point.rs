@@ -9,7 +9,7 @@ use crate::{Count, Place};
 use system_tests::random::Random;
 
 /// Sizes of batches: less than a block, a block, some blocks, and all at once.
-pub const BATCHES: [u64; 4] = [700, 4096, 64 * 1024, 16 * 1024 * 1024];
+pub const BATCHES: [u64; 4] = [700, 4096, 64 * 1024, 8 * 1024 * 1024];
 
 /// The ways to go wrong.
 pub const FAULTS: [Fault; 10] = [

@@ -3,11 +3,12 @@
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
+use std::num::NonZero;
 use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 
-use rustix::fs::{FallocateFlags, fallocate};
+use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
@@ -171,6 +172,7 @@ impl Journal {
         self.record(State::Idle)
     }
 
+    /// While the disk is still busy with one batch, the next is read and copied; only its record has to wait.
     fn move_from(
         &mut self,
         held: &Held<'_>,
@@ -178,22 +180,19 @@ impl Journal {
         job: &Job,
         mut stream: Stream<'_>,
     ) -> Result<(), Trouble> {
-        let mut buffer = vec![0; BLOCK];
+        let mut octets = Vec::new();
+        let mut moved = false;
         while let Some(mut batch) = self.next_batch(job, &stream) {
-            batch.sum = self.prepare(held, mailbox, job, &batch, stream.clone(), &mut buffer)?;
-            let end = batch.position.saturating_add(batch.length);
-            let mut at = job.target.saturating_add(batch.position);
-            self.record(State::Move(job.clone(), batch))?;
-            read_stream(held, mailbox, &mut stream, end, &mut buffer, |block| {
-                mailbox.write_all_at(block, at).doing("move mail")?;
-                at = at.saturating_add(block.len() as u64);
-                Ok(())
-            })?;
-            // The last one is synced with the mark behind it.
-            if end < job.total {
+            batch.sum = self.prepare(held, mailbox, job, &batch, &mut stream, &mut octets)?;
+            if moved {
                 mailbox.sync_data().doing("sync the mailbox")?;
             }
+            let at = job.target.saturating_add(batch.position);
+            self.record(State::Move(job.clone(), batch))?;
+            write_soon(mailbox, &octets, at).doing("move mail")?;
+            moved = true;
         }
+        // The last one is synced with the mark behind it.
         Ok(())
     }
 
@@ -217,29 +216,27 @@ impl Journal {
         })
     }
 
-    /// Sums the batch up, and copies it if need be to the data area of the record to come.
+    /// Reads the batch, sums it up, and copies it if need be to the data area of the record to come.
     pub(super) fn prepare(
         &self,
         held: &Held<'_>,
         mailbox: &File,
         job: &Job,
         batch: &Batch,
-        mut stream: Stream<'_>,
-        buffer: &mut [u8],
+        stream: &mut Stream<'_>,
+        octets: &mut Vec<u8>,
     ) -> Result<u128, Trouble> {
-        let mut sum = Sum::new(job.key);
-        let mut at = area_at(job, self.next_sequence());
+        octets.resize(usize::try_from(batch.length).unwrap_or(0), 0);
         let end = batch.position.saturating_add(batch.length);
-        read_stream(held, mailbox, &mut stream, end, buffer, |block| {
-            sum.feed(block);
-            if batch.copied {
-                self.file
-                    .write_all_at(block, at)
-                    .doing("write the journal")?;
-                at = at.saturating_add(block.len() as u64);
-            }
+        let mut sum = Sum::new(job.key);
+        read_stream(held, mailbox, stream, end, octets, |octets| {
+            sum.feed(octets);
             Ok(())
         })?;
+        if batch.copied {
+            let at = area_at(job, self.next_sequence());
+            write_soon(&self.file, octets, at).doing("write the journal")?;
+        }
         Ok(sum.finish())
     }
 
@@ -289,6 +286,19 @@ pub(super) fn is_uncut(mailbox: &File, job: &Job) -> Result<bool, Trouble> {
 fn mark_octets(job: &Job) -> usize {
     let room = job.size.saturating_sub(job.new_size());
     usize::try_from(room.min(MARK)).unwrap_or(0)
+}
+
+/// Writes, and has the disk begin with it at once, long before the sync that makes sure of it.
+fn write_soon(file: &File, octets: &[u8], at: u64) -> io::Result<()> {
+    file.write_all_at(octets, at)?;
+    // What is dirty is written, and what is clean may leave the cache. Where this does not work, the sync takes longer.
+    let _ = fadvise(
+        file,
+        at,
+        NonZero::new(octets.len() as u64),
+        Advice::DontNeed,
+    );
+    Ok(())
 }
 
 /// Makes the file at least `octets` long, all of them allocated.

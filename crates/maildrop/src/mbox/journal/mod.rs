@@ -242,7 +242,8 @@ fn read_range(
     Ok(())
 }
 
-/// Hands the octets of the stream up to `limit` to `sink`, as they are in the mailbox, and leaves the stream there.
+/// Hands the octets of the stream up to `limit` to `sink`, as they are in the mailbox, and leaves the stream there. As
+/// many at once as the buffer holds: a mailbox may be full of short messages.
 fn read_stream(
     held: &Held<'_>,
     mailbox: &File,
@@ -251,8 +252,25 @@ fn read_stream(
     buffer: &mut [u8],
     mut sink: impl FnMut(&[u8]) -> Result<(), Trouble>,
 ) -> Result<(), Trouble> {
-    while let Some(piece) = stream.take(limit) {
-        read_range(held, mailbox, piece, buffer, &mut sink)?;
+    while stream.position() < limit {
+        held.refresh();
+        let mut filled = 0;
+        while let Some(room) = buffer.get_mut(filled..).filter(|room| !room.is_empty()) {
+            let end = stream.position().saturating_add(room.len() as u64);
+            let Some(piece) = stream.take(end.min(limit)) else {
+                break;
+            };
+            let length = usize::try_from(piece.end.saturating_sub(piece.start)).unwrap_or(0);
+            let room = room.get_mut(..length).unwrap_or_default();
+            mailbox
+                .read_exact_at(room, piece.start)
+                .doing("read mail")?;
+            filled = filled.saturating_add(length);
+        }
+        if filled == 0 {
+            break;
+        }
+        sink(buffer.get(..filled).unwrap_or_default())?;
     }
     Ok(())
 }

@@ -100,34 +100,14 @@ impl Bench {
             .begin(&held, &self.mailbox, 0, self.extents(), size)
             .unwrap();
         let mut stream = plan.stream();
-        let mut buffer = vec![0; BLOCK];
+        let mut octets = Vec::new();
         let mut number = 0;
         while let Some(mut batch) = journal.next_batch(&job, &stream) {
             batch.sum = journal
-                .prepare(
-                    &held,
-                    &self.mailbox,
-                    &job,
-                    &batch,
-                    stream.clone(),
-                    &mut buffer,
-                )
+                .prepare(&held, &self.mailbox, &job, &batch, &mut stream, &mut octets)
                 .unwrap();
-            let (at, end) = (batch.position, batch.position + batch.length);
+            let at = batch.position;
             journal.record(State::Move(job.clone(), batch)).unwrap();
-            let mut octets = Vec::new();
-            read_stream(
-                &held,
-                &self.mailbox,
-                &mut stream,
-                end,
-                &mut buffer,
-                |block| {
-                    octets.extend_from_slice(block);
-                    Ok(())
-                },
-            )
-            .unwrap();
             if crash(number, at, &octets) {
                 return journal;
             }
@@ -322,34 +302,22 @@ fn a_replay_that_is_interrupted_is_replayed() {
                 .begin(&held, &bench.mailbox, job.new_size(), vec![later], size)
                 .unwrap();
             let mut stream = plan.stream();
+            let mut octets = Vec::new();
             for _ in 0..last {
                 let mut batch = journal.next_batch(&next, &stream).unwrap();
-                let mut buffer = vec![0; BLOCK];
                 batch.sum = journal
                     .prepare(
                         &held,
                         &bench.mailbox,
                         &next,
                         &batch,
-                        stream.clone(),
-                        &mut buffer,
+                        &mut stream,
+                        &mut octets,
                     )
                     .unwrap();
-                let (mut at, end) = (next.target + batch.position, batch.position + batch.length);
+                let at = next.target + batch.position;
                 journal.record(State::Move(next.clone(), batch)).unwrap();
-                read_stream(
-                    &held,
-                    &bench.mailbox,
-                    &mut stream,
-                    end,
-                    &mut buffer,
-                    |block| {
-                        bench.mailbox.write_all_at(block, at).unwrap();
-                        at += block.len() as u64;
-                        Ok(())
-                    },
-                )
-                .unwrap();
+                bench.mailbox.write_all_at(&octets, at).unwrap();
             }
         }
         assert_eq!(bench.recover(), FINISHED);
