@@ -62,7 +62,7 @@ pub enum ToSpawner {
     /// The channel from a (re)started auth comes along.
     Auth,
     /// The configuration was read anew.
-    Reload(SpawnerConfig),
+    Reload(Box<SpawnerConfig>),
     /// The server has started: updates of mailboxes that were interrupted are to be found and finished.
     Recover,
 }

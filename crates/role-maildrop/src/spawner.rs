@@ -180,7 +180,7 @@ impl Spawner<'_> {
                 Ok(true)
             }
             Ok(Some(Received::Message(ToSpawner::Reload(configuration), _))) => {
-                self.configuration = configuration;
+                self.configuration = *configuration;
                 Ok(true)
             }
             Ok(Some(Received::Message(ToSpawner::Recover, _))) => {

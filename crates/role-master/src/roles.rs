@@ -224,7 +224,9 @@ impl Roles {
                     &ToAuth::Reload(Box::new(configuration.auth(&self.decoy_key))),
                     &[],
                 ),
-                Role::Spawner => control.try_send(&ToSpawner::Reload(configuration.spawner()), &[]),
+                Role::Spawner => {
+                    control.try_send(&ToSpawner::Reload(Box::new(configuration.spawner())), &[])
+                }
                 Role::Keyholder => {
                     control.try_send(&ToKeyholder::Reload(configuration.keyholder()), &[])
                 }
