@@ -1,5 +1,6 @@
 //! TLS as clients meet it: STLS (RFC 2595) and TLS at once (RFC 8314).
 
+mod activation;
 mod certificates;
 mod clients;
 mod handshakes;
