@@ -12,6 +12,9 @@ use std::time::Duration;
 /// Octets of the first line of a reply, its CRLF among them (RFC 2449 section 4).
 pub const MAX_REPLY_OCTETS: usize = 512;
 
+/// Octets of a challenge, more than SCRAM's longest in base64.
+const MAX_CHALLENGE_OCTETS: usize = 8 * 1024;
+
 /// The first line of a reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
@@ -137,6 +140,20 @@ impl Pop {
         let reply = self.ask(command);
         assert!(!reply.ok, "{command:?} was answered +OK {}", reply.text);
         reply.text
+    }
+
+    /// Sends a line that must be answered by a challenge (RFC 5034 section 4); returns its base64.
+    ///
+    /// # Panics
+    /// When the answer is something else.
+    pub fn challenge(&mut self, line: &str) -> String {
+        self.send_line(line);
+        let answer = self.line(MAX_CHALLENGE_OCTETS).expect("a challenge");
+        let answer = String::from_utf8(answer).expect("a challenge in ASCII");
+        let challenge = answer.strip_prefix("+ ");
+        challenge
+            .unwrap_or_else(|| panic!("{line:?} was answered {answer:?}"))
+            .to_owned()
     }
 
     /// Sends a command with a multi-line reply; returns the reply's lines, CRLF ended, dots undone.

@@ -17,5 +17,6 @@ mod logs;
 mod maildrops;
 mod roles;
 mod rules;
+mod sasl;
 mod tls;
 mod trouble;
