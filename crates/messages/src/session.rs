@@ -112,8 +112,6 @@ pub struct SessionConfig {
     pub user_octets: u16,
     /// APOP is offered to connections that have a timestamp.
     pub apop: bool,
-    /// TLS is configured: certificates will come, and a keyholder.
-    pub tls: bool,
     /// AUTH_FAILED_MESSAGE: the words after `-ERR [AUTH] `.
     pub failed_message: String,
     /// What CAPA says.

@@ -202,6 +202,21 @@ impl Certificates {
     }
 }
 
+/// Looks at all files without reading them: are they there, and is no key open to everybody?
+///
+/// # Errors
+/// One sentence about the first that will not do.
+pub fn check(configuration: &Configuration) -> Result<(), String> {
+    for files in configuration.certificates() {
+        open(&files.certificate, 0)?;
+        open(&files.key, OTHERS)?;
+    }
+    if let Some(path) = configuration.client_authorities() {
+        open(path, 0)?;
+    }
+    Ok(())
+}
+
 /// Whole days to a certificate's end; negative behind it.
 fn days_left(certificate: &Certificate, now: SystemTime) -> i64 {
     let now = now
@@ -366,6 +381,7 @@ mod tests {
             let complaints = certificates.take_complaints();
             assert_eq!(complaints.is_empty(), good, "{mode:o}: {complaints:?}");
             assert!(good || complaints[0].starts_with(&key.display().to_string()));
+            assert_eq!(check(&configuration).is_ok(), good);
         }
     }
 

@@ -330,7 +330,6 @@ impl Configuration {
             errors: limits.errors,
             user_octets: limits.user_octets,
             apop: self.file.auth.apop_secrets.is_some(),
-            tls: self.has_tls(),
             failed_message: self.file.auth.failed_message.clone(),
             advertised: self.advertised(),
         }
@@ -439,6 +438,13 @@ impl Configuration {
             keys.push("chroot, sandbox, state_directory");
         }
         keys
+    }
+
+    /// Leaves TLS on, or off, as it was: without a keyholder, what goes with TLS would only lock people out.
+    pub fn keep_tls_as_it_was(&mut self, old: &Self) {
+        if self.has_tls() != old.has_tls() {
+            self.file.tls.clone_from(&old.file.tls);
+        }
     }
 
     fn backends(&self) -> Vec<Backend> {
@@ -697,6 +703,23 @@ mod tests {
         ] {
             assert_eq!(certificates(&text).ok(), number, "{text}");
         }
+    }
+
+    #[test]
+    fn a_reload_turns_tls_neither_on_nor_off() {
+        let without = parse("").unwrap();
+        let with = parse("[tls]\ncertificate = \"/c\"\nkey = \"/k\"\n").unwrap();
+        let other = parse("[tls]\ncertificate = \"/d\"\nkey = \"/k\"\n").unwrap();
+        for (old, newer) in [(&without, &with), (&with, &without)] {
+            let mut kept = newer.clone();
+            kept.keep_tls_as_it_was(old);
+            assert_eq!(kept.certificates(), old.certificates());
+            assert!(old.needs_restart(newer).contains(&"[tls]"));
+        }
+        let mut changed = other.clone();
+        changed.keep_tls_as_it_was(&with);
+        assert_eq!(changed.certificates(), other.certificates());
+        assert!(with.needs_restart(&other).is_empty());
     }
 
     #[test]

@@ -72,10 +72,12 @@ fn read_configuration(path: Option<&PathBuf>) -> Result<Configuration, String> {
     .map_err(text)
 }
 
-/// Everything that can be known without starting the server: the file, the users, the directories are only named.
+/// Everything that can be known without starting the server: the file, the users, the certificates' files; directories are
+/// only named.
 fn check(path: Option<PathBuf>) -> Result<(), String> {
     let configuration = read_configuration(path.as_ref())?;
     Identities::look_up(&configuration).map_err(text)?;
+    certificates::check(&configuration)?;
     eprintln!("popa3d: the configuration is good");
     Ok(())
 }

@@ -313,11 +313,12 @@ impl Master {
             Err(_) => notify(&[NotifyState::Reloading]),
         }
         match (self.reread)() {
-            Ok(newer) => {
+            Ok(mut newer) => {
                 for keys in self.configuration.needs_restart(&newer) {
                     self.log
                         .own(&Record::warning("needs a restart").with("keys", keys));
                 }
+                newer.keep_tls_as_it_was(&self.configuration);
                 self.configuration = newer;
                 self.log
                     .reconfigure(self.configuration.log(), self.surroundings);

@@ -146,7 +146,6 @@ fn configuration(rule: Cleartext) -> SessionConfig {
         errors: 25,
         user_octets: 255,
         apop: false,
-        tls: true,
         failed_message: "no".into(),
         advertised: Advertised {
             cleartext: CleartextPolicy {
