@@ -320,6 +320,6 @@ pub fn looking_up_costs_the_same_for_everybody() {
     }
     println!("    {names:?}: {:?}", costs.map(|cost| cost / ROUNDS));
     let (least, most) = (costs.iter().min().unwrap(), costs.iter().max().unwrap());
-    // A fifth of some hundred microseconds: less than the network hides.
+    // A fifth of a millisecond or two, and less without the debug build: the failure is answered at its time anyway.
     assert!(*most < *least * 12 / 10, "{costs:?}");
 }
