@@ -36,8 +36,9 @@ const MAX_SESSIONS: usize = 1 << 17;
 /// Descriptors: channels, and a lease for each session.
 const MAX_OPEN_FILES: u64 = 1 << 17;
 
-/// A session's descriptors: three standard ones, the client's two, auth, log, and one in reserve.
-const SESSION_OPEN_FILES: u64 = 64;
+/// A session has few descriptors, but the kernel holds this limit against all sockets that processes of the same user have
+/// under way to others (unix(7), ETOOMANYREFS): with a low one, sessions could not give their clients away in a flood.
+const SESSION_OPEN_FILES: u64 = MAX_OPEN_FILES;
 
 /// Connections taken from the listener before ended children are looked at.
 const MAX_TAKEN_IN_A_ROW: usize = 64;
