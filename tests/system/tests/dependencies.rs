@@ -87,7 +87,10 @@ fn what_parses_and_what_holds_secrets_is_linked_into_the_roles_it_is_for() {
         let linked = linked(role);
         for (name, roles) in ONLY {
             let may = roles.contains(&role.as_str());
-            assert!(may || !linked.contains(name), "{role} is linked with {name}");
+            assert!(
+                may || !linked.contains(name),
+                "{role} is linked with {name}"
+            );
         }
     }
 }
