@@ -245,8 +245,11 @@ impl<S: Socket> Core<S> {
         let deadline = self.deadline(self.settings.timeouts.handshake);
         let shaken = self.channel.start_tls(config, name, deadline).await;
         shaken.map_err(|kind| self.failed(Phase::Tls, kind))?;
-        let version = self.channel.tls().and_then(|tls| tls.protocol_version());
-        self.trace(Trace::Note(&format!("TLS: {:?}", version)));
+        let is_13 = self
+            .channel
+            .tls()
+            .is_some_and(|tls| tls.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3));
+        self.trace(Trace::Note(if is_13 { "TLS 1.3" } else { "TLS 1.2" }));
         Ok(())
     }
 

@@ -168,7 +168,9 @@ impl TlsOptions {
         }
     }
 
-    /// Trusts the authorities in a PEM file besides.
+    /// Trusts the authorities in a PEM file besides. A server's own certificate in it is trusted as if it were
+    /// [pinned](TlsOptions::pin_sha256), whoever issued it: self-signed ones mostly say that they are authorities, which no server may
+    /// be.
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`] if there is no certificate in it, or something that is none.
@@ -219,6 +221,7 @@ impl TlsOptions {
         let verifier = Verifier {
             authorities: self.verifier(&provider)?,
             pins: self.pins.clone(),
+            own: self.own_authorities.clone(),
             provider: provider.clone(),
         };
         let builder = ClientConfig::builder_with_provider(provider)
@@ -290,6 +293,7 @@ fn configuration(reason: &str) -> Error {
 struct Verifier {
     authorities: Option<Arc<WebPkiServerVerifier>>,
     pins: Vec<Fingerprint>,
+    own: Vec<CertificateDer<'static>>,
     provider: Arc<CryptoProvider>,
 }
 
@@ -320,6 +324,9 @@ impl ServerCertVerifier for Verifier {
         let fingerprint = Fingerprint::of(end_entity);
         let result = match &self.authorities {
             _ if self.pins.contains(&fingerprint) => Ok(ServerCertVerified::assertion()),
+            Some(_) if self.own.iter().any(|own| own == end_entity) => {
+                Ok(ServerCertVerified::assertion())
+            }
             Some(authorities) => authorities.verify_server_cert(
                 end_entity,
                 intermediates,

@@ -27,7 +27,10 @@ pub fn run(action: &Action, common: &Common) -> Result<Exit, Failed> {
             let mut session = enter(&account(single)?, common)?;
             let stat = session.stat()?;
             out.line(
-                &format!("{} messages, {} octets", stat.messages, stat.octets),
+                &match stat.messages {
+                    1 => format!("1 message, {} octets", stat.octets),
+                    messages => format!("{messages} messages, {} octets", stat.octets),
+                },
                 &json!({ "messages": stat.messages, "octets": stat.octets }),
             )?;
             session.quit()?;

@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::syncers::Syncers;
 use super::{Delivery, Failure, Incoming, MAX_BATCH_MESSAGES, MAX_BATCH_OCTETS};
 use crate::seen::{Record, sync_directory};
 
@@ -19,16 +20,16 @@ pub struct Maildir {
     host: String,
     delivered: u64,
     buffer: Vec<u8>,
-    current: Option<Written>,
-    /// Complete, in `tmp`.
+    current: Option<(Written, File)>,
+    /// Complete, in `tmp`, on disk or on their way there.
     finished: Vec<Written>,
+    syncers: Syncers,
     octets: u64,
 }
 
 struct Written {
     key: String,
     name: String,
-    file: File,
 }
 
 impl Maildir {
@@ -52,6 +53,7 @@ impl Maildir {
             buffer: Vec::with_capacity(BUFFER_OCTETS),
             current: None,
             finished: Vec::new(),
+            syncers: Syncers::start(),
             octets: 0,
         })
     }
@@ -72,8 +74,8 @@ impl Maildir {
     }
 
     fn flush_buffer(&mut self) -> io::Result<()> {
-        if let Some(current) = &mut self.current {
-            current.file.write_all(&self.buffer)?;
+        if let Some((_, file)) = &mut self.current {
+            file.write_all(&self.buffer)?;
             self.octets += self.buffer.len() as u64;
         }
         self.buffer.clear();
@@ -134,25 +136,25 @@ impl Delivery for Maildir {
             .create_new(true)
             .mode(0o600)
             .open(self.path.join("tmp").join(&name))?;
-        self.current = Some(Written {
-            key: message.key.clone(),
-            name,
-            file,
-        });
+        let key = message.key.clone();
+        self.current = Some((Written { key, name }, file));
         Ok(())
     }
 
     fn abandon(&mut self) {
         self.buffer.clear();
-        if let Some(current) = self.current.take() {
+        if let Some((written, _)) = self.current.take() {
             // What cannot be removed is removed by whoever tidies `tmp`, after 36 hours.
-            let _ = fs::remove_file(self.path.join("tmp").join(current.name));
+            let _ = fs::remove_file(self.path.join("tmp").join(written.name));
         }
     }
 
     fn finish(&mut self, _: &mut Record) -> Result<(), Failure> {
         self.flush_buffer()?;
-        self.finished.extend(self.current.take());
+        if let Some((written, file)) = self.current.take() {
+            self.finished.push(written);
+            self.syncers.sync(file)?;
+        }
         Ok(())
     }
 
@@ -161,9 +163,7 @@ impl Delivery for Maildir {
         if self.finished.is_empty() {
             return Ok(keys);
         }
-        for written in &self.finished {
-            written.file.sync_data()?;
-        }
+        self.syncers.wait()?;
         for written in self.finished.drain(..) {
             let from = self.path.join("tmp").join(&written.name);
             fs::rename(from, self.path.join("new").join(&written.name))?;

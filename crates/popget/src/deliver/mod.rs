@@ -10,6 +10,7 @@ mod maildir;
 mod mbox;
 mod output;
 mod spool;
+mod syncers;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -25,7 +26,7 @@ pub use mbox::Mbox;
 pub use output::Output;
 
 /// Messages committed together. A run that is killed fetches no more than these again, and finds them delivered.
-const MAX_BATCH_MESSAGES: usize = 64;
+const MAX_BATCH_MESSAGES: usize = 256;
 
 /// Octets committed together: what a disk writes in a fraction of a second.
 const MAX_BATCH_OCTETS: u64 = 16 * 1024 * 1024;

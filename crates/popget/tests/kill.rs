@@ -1,0 +1,140 @@
+//! popget killed at random instants while it fetches with `--delete` from this project's server: nothing is lost, nothing comes twice.
+//!
+//! `POPGET_KILLS` says how many times; few by default, as the tests of every change run it too.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use system_tests::poll;
+use system_tests::random::Random;
+use system_tests::site::{Setup, Site};
+use system_tests::users::ALICE;
+
+/// Messages delivered for each round.
+const MESSAGES: usize = 120;
+
+fn kills() -> usize {
+    std::env::var("POPGET_KILLS")
+        .ok()
+        .and_then(|kills| kills.parse().ok())
+        .unwrap_or(20)
+}
+
+/// The text of a message, which names it.
+fn message(round: usize, number: usize) -> String {
+    let body = format!("line of message {round}/{number}\n").repeat(1 + number * 7 % 200);
+    format!("Subject: {round}/{number}\nMessage-ID: <{round}.{number}@example.org>\n\n{body}")
+}
+
+fn start(site: &Site<'_>, home: &Path, place: &[&str]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_popget"))
+        .args(["fetch", &format!("pop3://{}@{}", ALICE.name, site.address)])
+        .args(["--plain", "--delete", "--password-command"])
+        .arg(format!("echo {}", ALICE.password))
+        .args(place)
+        .env("HOME", home)
+        .env_remove("XDG_STATE_HOME")
+        .env_remove("XDG_CONFIG_HOME")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// Fetches until all is fetched; returns how long that took without being killed.
+fn to_end(site: &Site<'_>, home: &Path, place: &[&str]) -> Duration {
+    poll::until("popget to have its way", || {
+        let started = Instant::now();
+        // The server may still be busy with a session before.
+        let is_done = start(site, home, place).wait().unwrap().success();
+        (is_done && fs::read(site.mailbox(ALICE)).unwrap().is_empty()).then(|| started.elapsed())
+    })
+}
+
+/// Kills popget again and again; `delivered` says what has arrived.
+fn torture(place: &[&str], delivered: impl Fn(&Path) -> Vec<String> + Send + Sync) {
+    let setup = Setup::new().set("auth", "failure_delay", r#""1ms""#);
+    setup.as_ordinary_user(|site| {
+        let home = site.directory.join("popget");
+        fs::create_dir(&home).unwrap();
+        let place: Vec<String> = place
+            .iter()
+            .map(|word| word.replace('~', home.to_str().unwrap()))
+            .collect();
+        let place: Vec<&str> = place.iter().map(String::as_str).collect();
+        let _server = site.serve();
+        let mut random = Random::new(20_261_123);
+        let mut expected: BTreeMap<String, usize> = BTreeMap::new();
+        let mut whole = Duration::from_millis(50);
+        let (mut round, mut killed) = (0, 0);
+        while killed < kills() {
+            round += 1;
+            let mut mbox = String::new();
+            for number in 0..MESSAGES {
+                let text = message(round, number);
+                mbox.push_str(&format!("From somebody Thu Jan  1 00:00:00 1970\n{text}\n"));
+                expected.insert(text, 1);
+            }
+            site.deliver(ALICE, mbox.as_bytes());
+            for _ in 0..4 {
+                let mut popget = start(site, &home, &place);
+                let micros = random.below(whole.as_micros() as usize * 5 / 4);
+                // Not to wait for anything: the instant is what is tried.
+                thread::sleep(Duration::from_micros(micros as u64));
+                popget.kill().unwrap();
+                killed += usize::from(!popget.wait().unwrap().success());
+            }
+            whole =
+                to_end(site, &home, &place).clamp(Duration::from_millis(5), Duration::from_secs(2));
+        }
+        let mut arrived: BTreeMap<String, usize> = BTreeMap::new();
+        for text in delivered(&home) {
+            *arrived.entry(text).or_default() += 1;
+        }
+        let lost = expected
+            .keys()
+            .filter(|text| !arrived.contains_key(*text))
+            .count();
+        let broken = arrived
+            .keys()
+            .filter(|text| !expected.contains_key(*text))
+            .count();
+        let doubled = arrived.values().filter(|times| **times > 1).count();
+        println!(
+            "{killed} kills, {} messages: {lost} lost, {broken} broken, {doubled} doubled",
+            expected.len()
+        );
+        assert_eq!((lost, broken, doubled), (0, 0, 0));
+    });
+}
+
+#[test]
+fn into_a_maildir() {
+    torture(&["--maildir", "~/Mail"], |home| {
+        let path: PathBuf = home.join("Mail/new");
+        let files = fs::read_dir(path)
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
+        files
+            .map(|file| fs::read_to_string(file).unwrap())
+            .collect()
+    });
+}
+
+#[test]
+fn into_an_mbox() {
+    torture(&["--mbox", "~/mbox"], |home| {
+        let text = fs::read_to_string(home.join("mbox")).unwrap();
+        let mut messages = Vec::new();
+        for message in text.split("From popget-").skip(1) {
+            let (_, message) = message.split_once('\n').unwrap();
+            messages.push(message.strip_suffix('\n').unwrap_or(message).to_owned());
+        }
+        messages
+    });
+}
