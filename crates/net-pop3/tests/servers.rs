@@ -1,13 +1,14 @@
 //! The same sessions with real servers: this project's, Debian's popa3d, and Dovecot in the clear, after STLS and in TLS.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::net::SocketAddr;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use net_pop3::blocking::{Builder, Pop3, Session};
 use net_pop3::{Credentials, Mechanism, Security, TlsOptions, Transaction};
+use sasl::scram::{Hash, Verifier};
 use scripted_server::certificate::CERTIFICATES;
 use system_tests::program::{self, Program};
 use system_tests::server::Server;
@@ -157,6 +158,75 @@ fn this_projects_server() {
     });
 }
 
+/// With TLS, and a verifier that serves every mechanism, SCRAM bound to the channel as well.
+#[test]
+fn this_projects_server_in_tls() {
+    Setup::new().as_ordinary_user(|site| {
+        let owner = fs::metadata(site.directory.join("users")).unwrap().uid();
+        for (name, text) in [
+            ("certificate", &CERTIFICATES.certificate),
+            ("key", &CERTIFICATES.key),
+        ] {
+            let path = site.directory.join(name);
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+            chown(&path, Some(owner), Some(owner)).unwrap();
+        }
+        let verifier = Verifier::derive(
+            Hash::Sha256,
+            ALICE.password.as_bytes(),
+            b"salt of 16 octet",
+            4096,
+        )
+        .unwrap();
+        fs::write(
+            site.directory.join("users"),
+            format!("{}:{}\n", ALICE.name, verifier.to_text()),
+        )
+        .unwrap();
+        let address = SocketAddr::new(site.address.ip(), site.address.port() + 1);
+        site.reconfigure(|setup| {
+            let file = |name: &str| format!("\"{}\"", site.directory.join(name).display());
+            setup
+                .set("", "listen_tls", &format!("[\"{address}\"]"))
+                .set("tls", "certificate", &file("certificate"))
+                .set("tls", "key", &file("key"))
+                .set("auth", "failure_delay", "\"1ms\"")
+        });
+        let server = site.serve();
+        let tls = TlsOptions::nobody()
+            .add_ca_pem(CERTIFICATES.ca.as_bytes())
+            .unwrap();
+        for (security, port) in [
+            (Security::Tls, address.port()),
+            (Security::Starttls, site.address.port()),
+        ] {
+            site.deliver(ALICE, &mbox());
+            let builder = Pop3::builder()
+                .host("127.0.0.1")
+                .port(port)
+                .security(security)
+                .tls(tls.clone());
+            check(&format!("popa3d (ours) {security:?}"), &builder);
+            // The login of `check` chose the strongest.
+            server.await_log("the login", |line| {
+                line.contains(" method=SCRAM-SHA-256-PLUS ")
+            });
+            for mechanism in [
+                Mechanism::Plain,
+                Mechanism::Login,
+                Mechanism::ScramSha256,
+                Mechanism::ScramSha256Plus,
+            ] {
+                let session = builder.clone().connect().unwrap();
+                session
+                    .auth(mechanism, &credentials())
+                    .unwrap_or_else(|failed| panic!("{mechanism}: {failed}"));
+            }
+        }
+    });
+}
+
 #[cfg(feature = "tokio")]
 #[test]
 fn this_projects_server_by_tokio() {
@@ -233,11 +303,7 @@ fn dovecot(site: &Site<'_>) -> Option<Dovecot> {
     }
     let directory = &site.directory;
     let at = |name: &str| directory.join(name).display().to_string();
-    fs::set_permissions(
-        directory,
-        std::os::unix::fs::PermissionsExt::from_mode(0o755),
-    )
-    .unwrap();
+    fs::set_permissions(directory, Permissions::from_mode(0o755)).unwrap();
     for name in ["run", "indexes"] {
         fs::create_dir(directory.join(name)).unwrap();
     }
