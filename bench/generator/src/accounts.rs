@@ -16,6 +16,9 @@ pub const FIRST_UID: u32 = 6000;
 /// Owns all mail where a server keeps it under one uid.
 pub const COMMON_OWNER: u32 = 5999;
 
+/// Courier runs as this user.
+pub const COURIER_ID: u32 = 5107;
+
 /// Users that servers run as, and the groups they are in beside their own.
 const SERVICE: [(&str, u32, &[&str]); 8] = [
     ("popa3d", 5101, &[]),
@@ -24,7 +27,7 @@ const SERVICE: [(&str, u32, &[&str]); 8] = [
     ("popa3d-key", 5104, &[]),
     ("dovecot", 5105, &[]),
     ("dovenull", 5106, &[]),
-    ("courier", 5107, &[]),
+    ("courier", COURIER_ID, &[]),
     ("vmail", COMMON_OWNER, &[]),
 ];
 

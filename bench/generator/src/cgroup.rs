@@ -27,7 +27,7 @@ impl Cgroup {
     /// # Errors
     /// There is no cgroup file system of version 2, or we may not write to it.
     pub fn new(name: &str) -> Outcome<Cgroup> {
-        let directory = mounted_at()?.join(parent()).join(name);
+        let directory = mounted_at()?.join(of_this_run()).join(name);
         fs::create_dir_all(&directory)
             .map_err(|error| format!("{}: {error}", directory.display()))?;
         Ok(Cgroup { directory })
@@ -107,8 +107,8 @@ impl Drop for Cgroup {
     }
 }
 
-/// `bench/run` names it, so that it can remove what a killed generator left.
-fn parent() -> String {
+/// Names what this run makes on the machine; `bench/run` chooses it, so that it can remove what a killed generator left.
+pub fn of_this_run() -> String {
     std::env::var("BENCH_CGROUP").unwrap_or_else(|_| format!("popa3d-bench.{}", std::process::id()))
 }
 

@@ -4,6 +4,7 @@ use crate::Outcome;
 use crate::client::Client;
 use crate::mail::on_the_wire;
 use crate::setup::{Instance, SetUp, everyday_contents, mixed};
+use crate::transport::Transport;
 
 /// Fetches the realistic mix and compares every octet; a rival may differ in header lines that it adds or hides, so
 /// for a rival it is the body that counts.
@@ -18,7 +19,7 @@ pub fn check(instance: &Instance, set_up: SetUp) -> Outcome<()> {
     let name = instance.server.name;
     instance.machine.run(move || {
         let user = mixed(0);
-        let mut client = Client::login(&user)?;
+        let mut client = Client::login(Transport::Plain, &user)?;
         for (index, message) in everyday_contents(&user).messages().enumerate() {
             let expected = on_the_wire(&message);
             let mut served = Vec::with_capacity(expected.len());

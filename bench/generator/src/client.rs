@@ -3,6 +3,7 @@
 
 use crate::Outcome;
 use crate::accounts::PASSWORD;
+use crate::transport::{Stream, Transport};
 use memchr::memmem::Finder;
 use rustix::net::sockopt::{Timeout, set_socket_timeout, set_tcp_nodelay};
 use rustix::net::{AddressFamily, SocketType};
@@ -12,9 +13,6 @@ use std::os::fd::OwnedFd;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
-
-/// Where every server listens on its private machine; popa3d's port is fixed.
-pub const SERVER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 110);
 
 /// A server that says nothing for this long has failed.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -29,7 +27,7 @@ static FIND_END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(END));
 
 /// One connection.
 pub struct Client {
-    stream: TcpStream,
+    stream: Stream,
     buffer: Box<[u8]>,
     start: usize,
     end: usize,
@@ -44,16 +42,13 @@ pub fn another_source() -> Ipv4Addr {
 }
 
 /// A connected socket, from `source`.
-///
-/// # Errors
-/// What the kernel answers.
-pub fn dial(source: Ipv4Addr, patience: Duration) -> Outcome<TcpStream> {
+fn dial(source: Ipv4Addr, to: SocketAddrV4, patience: Duration) -> Outcome<TcpStream> {
     let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
     for timeout in [Timeout::Recv, Timeout::Send] {
         set_socket_timeout(&socket, timeout, Some(patience))?;
     }
     rustix::net::bind(&socket, &SocketAddrV4::new(source, 0))?;
-    rustix::net::connect(&socket, &SERVER)?;
+    rustix::net::connect(&socket, &to)?;
     set_tcp_nodelay(&socket, true)?;
     Ok(OwnedFd::into(socket))
 }
@@ -63,17 +58,22 @@ impl Client {
     ///
     /// # Errors
     /// The server does not accept, or greets with an error.
-    pub fn connect() -> Outcome<Client> {
-        Client::connect_from(another_source(), PATIENCE)
+    pub fn connect(transport: Transport) -> Outcome<Client> {
+        Client::connect_from(another_source(), transport, PATIENCE)
     }
 
     /// As [`Client::connect`], from `source`, with a patience of the caller's.
     ///
     /// # Errors
     /// As there.
-    pub fn connect_from(source: Ipv4Addr, patience: Duration) -> Outcome<Client> {
+    pub fn connect_from(
+        source: Ipv4Addr,
+        transport: Transport,
+        patience: Duration,
+    ) -> Outcome<Client> {
+        let socket = dial(source, transport.address(), patience)?;
         let mut client = Client {
-            stream: dial(source, patience)?,
+            stream: transport.client(socket)?,
             buffer: vec![0; BUFFER_OCTETS].into_boxed_slice(),
             start: 0,
             end: 0,
@@ -86,8 +86,8 @@ impl Client {
     ///
     /// # Errors
     /// The server refuses.
-    pub fn login(user: &str) -> Outcome<Client> {
-        let mut client = Client::connect()?;
+    pub fn login(transport: Transport, user: &str) -> Outcome<Client> {
+        let mut client = Client::connect(transport)?;
         client.authenticate(user)?;
         Ok(client)
     }
@@ -252,9 +252,10 @@ impl Client {
     /// # Errors
     /// The socket cannot be used.
     pub fn is_silent(&self) -> Outcome<bool> {
-        self.stream.set_nonblocking(true)?;
-        let peeked = self.stream.peek(&mut [0]);
-        self.stream.set_nonblocking(false)?;
+        let socket = self.stream.socket();
+        socket.set_nonblocking(true)?;
+        let peeked = socket.peek(&mut [0]);
+        socket.set_nonblocking(false)?;
         Ok(matches!(peeked, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock))
     }
 }

@@ -4,7 +4,7 @@
 //! Namespaces belong to threads, so a machine is a thread: what it is given to run, and every thread and process
 //! started from there, is inside.
 
-use crate::cgroup::Cgroup;
+use crate::cgroup::{self, Cgroup};
 use crate::{Outcome, accounts};
 use rustix::mount::{
     MountFlags, MountPropagationFlags, mount, mount_bind, mount_bind_recursive, mount_change,
@@ -31,7 +31,7 @@ const ON_DISK: [(&str, &str); 3] = [
 ];
 
 /// Lines of a server's log that are kept.
-const MAX_LOGGED: usize = 8;
+const MAX_LOGGED: usize = 20;
 
 type Logged = Arc<Mutex<VecDeque<String>>>;
 
@@ -50,8 +50,8 @@ pub struct Plan {
     pub owner: Option<u32>,
     /// A directory on the disk for mail and what servers keep about it.
     pub disk: PathBuf,
-    /// Files to be found in [`Machine::FILES`].
-    pub files: Vec<PathBuf>,
+    /// Files to be found in [`Machine::FILES`], and their names there.
+    pub files: Vec<(PathBuf, &'static str)>,
 }
 
 /// A machine that is running. Dropping it ends what was started in it.
@@ -77,7 +77,7 @@ impl Machine {
     pub fn new(plan: Plan) -> Outcome<Machine> {
         let cgroup = Cgroup::new(&plan.name)?;
         let disk = plan.disk.join(&plan.name);
-        let staging = Path::new("/tmp").join(format!("{}.{}", plan.name, std::process::id()));
+        let staging = Path::new("/tmp").join(format!("{}.{}", cgroup::of_this_run(), plan.name));
         fs::create_dir_all(&disk)?;
         fs::create_dir_all(&staging)?;
         let (jobs, to_do) = mpsc::channel::<Job>();
@@ -197,8 +197,7 @@ fn set_up(plan: &Plan, disk: &Path, staging: &Path, logged: Logged) -> Outcome<(
     }
     // What follows covers directories that the disk and the files may be in.
     mount_bind(disk, staging.join("disk"))?;
-    for file in &plan.files {
-        let name = file.file_name().ok_or("a file without a name")?;
+    for (file, name) in &plan.files {
         let place = staging.join("files").join(name);
         fs::write(&place, "")?;
         mount_bind(file, &place)?;

@@ -5,6 +5,7 @@
 //! Where is …?
 //! - a server's configuration: [`servers`]
 //! - the mail: [`mail`]; who has which: [`setup`]
+//! - TLS: [`transport`]
 //! - the work: [`work`]
 //! - what the server cost: [`cgroup`]
 #![forbid(unsafe_code)]
@@ -19,6 +20,7 @@ mod options;
 mod servers;
 mod setup;
 mod table;
+mod transport;
 mod work;
 
 use mail::Format;

@@ -13,6 +13,7 @@ usage: bench/run [OPTIONS]
   --disk DIRECTORY     where the mail is kept (below the target directory)
   --output FILE        write the table there too
   --program FILE       measure this executable as ours, instead of building it
+  --other FILE         measure this build of ours too, as other
   --list               names of the pieces of work and of the servers
 ";
 
@@ -33,6 +34,8 @@ pub struct Options {
     pub packages: PathBuf,
     /// Our server's executable.
     pub program: PathBuf,
+    /// Another build of our server, to be compared.
+    pub other: Option<PathBuf>,
     /// The certificate of every server, PEM.
     pub certificate: PathBuf,
     /// Its key.
@@ -64,6 +67,7 @@ impl Options {
                 "--servers" => options.servers = names(value()?),
                 "--disk" => options.disk = value()?.into(),
                 "--packages" => options.packages = value()?.into(),
+                "--other" => options.other = Some(value()?.into()),
                 "--certificate" => options.certificate = value()?.into(),
                 "--key" => options.key = value()?.into(),
                 "--program" => options.program = value()?.into(),
@@ -94,8 +98,10 @@ impl Options {
 
     /// Whether a server is to be measured; ours always is, because the others are compared to it.
     pub fn wants_server(&self, name: &str) -> bool {
-        name == servers::OURS
-            || self.servers.is_empty()
-            || self.servers.iter().any(|server| server == name)
+        match name {
+            servers::OURS => true,
+            servers::OTHER => self.other.is_some(),
+            _ => self.servers.is_empty() || self.servers.iter().any(|server| server == name),
+        }
     }
 }

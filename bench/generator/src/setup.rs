@@ -5,7 +5,9 @@ use crate::client::Client;
 use crate::machine::{Machine, Plan};
 use crate::mail::{Contents, Format, Mailbox};
 use crate::servers::{self, Server, Site};
+use crate::transport::Transport;
 use crate::{Outcome, options::Options};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// The longest wait for a server to greet.
@@ -118,12 +120,7 @@ impl Instance {
             accounts: accounts.clone(),
             owner,
             disk: options.disk.clone(),
-            files: vec![
-                options.program.clone(),
-                std::env::current_exe()?,
-                options.certificate.clone(),
-                options.key.clone(),
-            ],
+            files: files(options)?,
         })?;
         let instance = Instance {
             server,
@@ -155,7 +152,7 @@ impl Instance {
         let greeted = self.machine.run(|| {
             let end = Instant::now() + MAX_START;
             loop {
-                match Client::connect() {
+                match Client::connect(Transport::Plain) {
                     Ok(mut client) => return client.ask("QUIT"),
                     Err(error) if Instant::now() > end => return Err(error),
                     Err(_) => std::thread::sleep(Duration::from_millis(20)),
@@ -213,6 +210,17 @@ impl Instance {
         let cpu = cgroup.cpu().saturating_sub(before);
         Ok((Cost { elapsed, cpu }, result))
     }
+}
+
+fn files(options: &Options) -> Outcome<Vec<(PathBuf, &'static str)>> {
+    let mut files = vec![
+        (options.program.clone(), "popa3d"),
+        (std::env::current_exe()?, "bench"),
+        (options.certificate.clone(), "certificate.pem"),
+        (options.key.clone(), "key.pem"),
+    ];
+    files.extend(options.other.clone().map(|other| (other, "popa3d-other")));
+    Ok(files)
 }
 
 /// What a piece of work took.

@@ -2,9 +2,12 @@
 
 use super::{Server, command, write};
 use crate::Outcome;
+use crate::accounts::COURIER_ID;
+use crate::machine::Machine;
 use crate::mail::Format;
-use std::fs;
-use std::os::unix::fs::chown;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::Path;
 use std::time::Duration;
 
 /// PAM, a process per connection.
@@ -26,19 +29,33 @@ pub static COURIER: Server = Server {
             write("/etc/courier/pop3d", &(settings + "\n" + raised))?;
         }
         runtime_directories()?;
+        certificate()?;
         Ok(vec![
             command(&["/usr/sbin/authdaemond", "start"]),
             command(&["/usr/sbin/pop3d", "start"]),
+            command(&["/usr/sbin/pop3d-ssl", "start"]),
         ])
     },
 };
 
+/// Key and certificate in one file, as it wants them.
+fn certificate() -> Outcome<()> {
+    let file = |name: &str| fs::read_to_string(Path::new(Machine::FILES).join(name));
+    let path = "/etc/courier/pop3d.pem";
+    write(path, &(file("key.pem")? + &file("certificate.pem")?))?;
+    chown(path, Some(COURIER_ID), Some(COURIER_ID))?;
+    Ok(fs::set_permissions(path, Permissions::from_mode(0o600))?)
+}
+
 /// What Debian's start script makes.
 fn runtime_directories() -> Outcome<()> {
-    for directory in ["/run/courier", "/run/courier/authdaemon"] {
+    for directory in [
+        "/run/courier",
+        "/run/courier/authdaemon",
+        "/var/lib/courier",
+    ] {
         fs::create_dir_all(directory)?;
-        let courier = 5107;
-        chown(directory, Some(courier), Some(courier))?;
+        chown(directory, Some(COURIER_ID), Some(COURIER_ID))?;
     }
     Ok(())
 }

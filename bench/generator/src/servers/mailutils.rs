@@ -1,6 +1,7 @@
 //! GNU mailutils' POP3 server as Debian ships it, a process per connection.
 
 use super::{BOTH, Server, command, write};
+use crate::machine::Machine;
 use crate::mail::Format;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -27,7 +28,13 @@ pub static MAILUTILS: Server = Server {
             "/etc/mailutils.conf",
             &format!(
                 "mailbox {{\n  mailbox-pattern \"{pattern}\";\n}};\n\
-                 program pop3d {{\n  mode daemon;\n  max-children 20000;\n  port 110;\n}};\n"
+                 tls-file-checks {{\n  key-file none;\n  cert-file none;\n}};\n\
+                 program pop3d {{\n  mode daemon;\n  max-children 20000;\n\
+                 server 0.0.0.0:110 {{\n}};\n\
+                 server 0.0.0.0:995 {{\n  tls-mode connection;\n  tls {{\n\
+                 ssl-certificate-file {files}/certificate.pem;\n\
+                 ssl-key-file {files}/key.pem;\n  }};\n}};\n}};\n",
+                files = Machine::FILES
             ),
         )?;
         Ok(vec![command(&[

@@ -2,10 +2,12 @@
 //! reaches is what the load generator, the kernel and the machine allow.
 
 use super::{BOTH, Server, command};
+use crate::Outcome;
 use crate::machine::Machine;
 use crate::mail::{Contents, on_the_wire};
 use crate::setup;
-use crate::{Outcome, client};
+use crate::transport::{self, Stream, Transport};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -36,22 +38,48 @@ struct Replies {
 
 type Mailboxes = Arc<Mutex<HashMap<Contents, Arc<Replies>>>>;
 
-/// Serves for ever, a thread per connection.
+/// Serves for ever, a thread per connection, with TLS on the port for that.
 ///
 /// # Errors
 /// It cannot listen.
 pub fn serve() -> Outcome<()> {
     let mailboxes = Mailboxes::default();
-    for stream in TcpListener::bind(client::SERVER)?.incoming() {
-        let (stream, mailboxes) = (stream?, Arc::clone(&mailboxes));
-        // A client that goes away ends its thread.
-        std::thread::spawn(move || drop(session(stream, &mailboxes)));
-    }
-    Ok(())
+    let tls = transport::server_configuration()?;
+    let accept = |transport: Transport| -> Outcome<()> {
+        for socket in TcpListener::bind(transport.address())?.incoming() {
+            let (socket, mailboxes, tls) = (socket?, Arc::clone(&mailboxes), Arc::clone(&tls));
+            // A client that goes away ends its thread.
+            std::thread::spawn(move || drop(begin(socket, transport, tls, &mailboxes)));
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let secure = scope.spawn(|| accept(Transport::Tls));
+        accept(Transport::Plain)?;
+        secure.join().map_err(|_| "the thread for TLS failed")?
+    })
 }
 
-fn session(mut stream: TcpStream, mailboxes: &Mailboxes) -> Outcome<()> {
-    stream.set_nodelay(true)?;
+fn begin(
+    socket: TcpStream,
+    transport: Transport,
+    tls: Arc<ServerConfig>,
+    mailboxes: &Mailboxes,
+) -> Outcome<()> {
+    socket.set_nodelay(true)?;
+    session(
+        match transport {
+            Transport::Plain => Stream::Plain(socket),
+            Transport::Tls => {
+                let tls = ServerConnection::new(tls)?;
+                Stream::TlsServer(Box::new(StreamOwned::new(tls, socket)))
+            }
+        },
+        mailboxes,
+    )
+}
+
+fn session(mut stream: Stream, mailboxes: &Mailboxes) -> Outcome<()> {
     stream.write_all(b"+OK\r\n")?;
     let mut user = String::new();
     let mut replies = None;

@@ -20,6 +20,18 @@ pub use memory::serve as serve_from_memory;
 /// The name under which the others are compared to ours.
 pub const OURS: &str = "ours";
 
+/// The name of ours with another back end.
+pub const WITH_PAM: &str = "ours-pam";
+
+/// The name of the other build of ours.
+pub const OTHER: &str = "other";
+
+/// The name of the original, built from source.
+pub const POPA3D: &str = "popa3d";
+
+/// The name of the original as Debian builds it.
+pub const POPA3D_DEBIAN: &str = "popa3d-debian";
+
 /// The name of the server that only shows what the load generator can do.
 pub const CEILING: &str = "ceiling";
 
@@ -53,8 +65,9 @@ pub struct Site {
 const BOTH: &[Format] = &[Format::Mbox, Format::Maildir];
 
 /// All servers, ours first.
-pub static ALL: [&Server; 10] = [
+pub static ALL: [&Server; 11] = [
     &ours::OURS,
+    &ours::OTHER,
     &popa3d::SHADOW,
     &popa3d::DEBIAN,
     &dovecot::ONE_UID,

@@ -14,18 +14,26 @@ pub static OURS: Server = Server {
     formats: BOTH,
     one_owner: false,
     rest: Duration::ZERO,
-    configure: |site| configure(site, "shadow"),
+    configure: |site| configure(site, "popa3d", "shadow"),
+};
+
+/// Another build, as `--other` says.
+pub static OTHER: Server = Server {
+    name: super::OTHER,
+    about: "another build of this project's popa3d, as --other says",
+    configure: |site| configure(site, "popa3d-other", "shadow"),
+    ..OURS
 };
 
 /// With the back end that it has by default.
 pub static WITH_PAM: Server = Server {
-    name: "ours-pam",
+    name: super::WITH_PAM,
     about: "this project's popa3d, a uid per user, PAM back end (its default)",
-    configure: |site| configure(site, "pam"),
+    configure: |site| configure(site, "popa3d", "pam"),
     ..OURS
 };
 
-fn configure(site: &Site, backend: &str) -> Outcome<Vec<Vec<String>>> {
+fn configure(site: &Site, program: &str, backend: &str) -> Outcome<Vec<Vec<String>>> {
     let location = match site.format {
         Format::Mbox => "mbox:/var/mail/%u",
         Format::Maildir => "maildir:%h/Maildir",
@@ -35,8 +43,11 @@ fn configure(site: &Site, backend: &str) -> Outcome<Vec<Vec<String>>> {
     } else {
         "[limits]\nsessions = 20000\nsessions_per_source = 20000\n"
     };
+    let files = Machine::FILES;
     let text = format!(
-        "listen = [\"0.0.0.0:110\"]\n\
+        "listen = [\"0.0.0.0:110\"]\nlisten_tls = [\"0.0.0.0:995\"]\n\
+         [tls]\ncertificate = \"{files}/certificate.pem\"\nkey = \"{files}/key.pem\"\n\
+         handshakes_per_second = 20000\n\
          [auth]\nbackends = [\"{backend}\"]\n\
          [maildrop]\nlocation = \"{location}\"\n{limits}"
     );
@@ -45,7 +56,7 @@ fn configure(site: &Site, backend: &str) -> Outcome<Vec<Vec<String>>> {
         "/etc/pam.d/popa3d",
         "auth required pam_unix.so\naccount required pam_unix.so\n",
     )?;
-    let program = format!("{}/popa3d", Machine::FILES);
+    let program = format!("{files}/{program}");
     Ok(vec![command(&[
         &program,
         "-D",

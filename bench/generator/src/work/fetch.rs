@@ -6,6 +6,7 @@ use crate::Outcome;
 use crate::client::Client;
 use crate::mail::Format;
 use crate::setup::{Instance, MIXED, SetUp, everyday_contents, mixed};
+use crate::transport::Transport;
 use std::time::{Duration, Instant};
 
 /// RETR commands sent at once.
@@ -29,22 +30,70 @@ pub const FETCH_ALL: Work = Work {
 /// RETR after RETR of 50 KB messages on one connection, the next when the one before has been read.
 pub const RETR_50K: Work = Work {
     name: "retr-50k",
-    turn: |instance, quick| retrieve(instance, quick, "RETR one by one, 50 KB", "retr50k", 1),
+    turn: |instance, quick| {
+        retrieve(
+            instance,
+            quick,
+            "RETR one by one, 50 KB",
+            Transport::Plain,
+            "retr50k",
+            1,
+        )
+    },
     ..FETCH_ALL
 };
 
 /// The same with the commands sent ahead.
 pub const PIPELINED_50K: Work = Work {
     name: "pipelined-50k",
-    turn: |instance, quick| retrieve(instance, quick, "RETR pipelined, 50 KB", "retr50k", BATCH),
+    turn: |instance, quick| {
+        retrieve(
+            instance,
+            quick,
+            "RETR pipelined, 50 KB",
+            Transport::Plain,
+            "retr50k",
+            BATCH,
+        )
+    },
     ..FETCH_ALL
 };
 
 /// The same with messages of 5 MB.
 pub const PIPELINED_5M: Work = Work {
     name: "pipelined-5m",
-    turn: |instance, quick| retrieve(instance, quick, "RETR pipelined, 5 MB", "retr5m", 8),
+    turn: |instance, quick| {
+        retrieve(
+            instance,
+            quick,
+            "RETR pipelined, 5 MB",
+            Transport::Plain,
+            "retr5m",
+            8,
+        )
+    },
     ..FETCH_ALL
+};
+
+/// Pipelined over TLS 1.3.
+pub const PIPELINED_50K_TLS: Work = Work {
+    name: "pipelined-50k-tls",
+    leaves_out: super::WITHOUT_TLS_BUT_CEILING,
+    turn: |instance, quick| {
+        let row = "RETR pipelined, 50 KB, TLS";
+        retrieve(instance, quick, row, Transport::Tls, "retr50k", BATCH)
+    },
+    ..FETCH_ALL
+};
+
+/// The same with messages of 5 MB.
+pub const PIPELINED_5M_TLS: Work = Work {
+    name: "pipelined-5m-tls",
+    turn: |instance, quick| {
+        let row = "RETR pipelined, 5 MB, TLS";
+        retrieve(instance, quick, row, Transport::Tls, "retr5m", 8)
+    },
+    ..PIPELINED_50K_TLS
 };
 
 fn fetch_all(instance: &Instance, quick: bool) -> Outcome<Vec<Figures>> {
@@ -69,7 +118,7 @@ fn fetch_all(instance: &Instance, quick: bool) -> Outcome<Vec<Figures>> {
 }
 
 fn fetch_session(user: &str, messages: usize) -> Outcome<()> {
-    let mut client = Client::login(user)?;
+    let mut client = Client::login(Transport::Plain, user)?;
     client.ask("STAT")?;
     client.list("UIDL")?;
     client.list("LIST")?;
@@ -84,6 +133,7 @@ fn retrieve(
     instance: &Instance,
     quick: bool,
     row: &'static str,
+    transport: Transport,
     user: &'static str,
     ahead: usize,
 ) -> Outcome<Vec<Figures>> {
@@ -91,7 +141,9 @@ fn retrieve(
     let messages = everyday_contents(user).sizes.len();
     let (sender, receiver) = std::sync::mpsc::channel();
     // Login and QUIT stay outside what is measured.
-    let client = instance.machine.run(move || Client::login(user))?;
+    let client = instance
+        .machine
+        .run(move || Client::login(transport, user))?;
     let (cost, octets) = instance.measure(move || {
         let mut client = client;
         let octets = retrieve_for(&mut client, time, messages, ahead)?;

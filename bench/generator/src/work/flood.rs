@@ -4,11 +4,12 @@
 use super::{Figure, Figures, Work};
 use crate::Outcome;
 use crate::accounts::PASSWORD;
-use crate::client::{Client, SERVER};
+use crate::client::Client;
 use crate::mail::Format;
-use crate::servers::CEILING;
+use crate::servers::{CEILING, POPA3D_DEBIAN, WITH_PAM};
 use crate::setup::{FLOODED, Instance, SetUp, flooded, polled};
 use crate::table::rounded;
+use crate::transport::Transport;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
@@ -43,7 +44,7 @@ pub const FLOOD: Work = Work {
     name: "flood",
     set_up: |_quick| SetUp::Flood,
     formats: &[Format::Mbox],
-    leaves_out: &[CEILING, "ours-pam", "popa3d-debian"],
+    leaves_out: &[CEILING, WITH_PAM, POPA3D_DEBIAN],
     rounds: 1,
     turn,
 };
@@ -239,7 +240,7 @@ fn polite_session(number: usize) -> Outcome<()> {
         (number / 250) as u8,
         (number % 250 + 1) as u8,
     );
-    let mut client = Client::connect_from(source, POLITE_PATIENCE)?;
+    let mut client = Client::connect_from(source, Transport::Plain, POLITE_PATIENCE)?;
     client.authenticate(&polled(0))?;
     client.poll()
 }
@@ -352,7 +353,7 @@ fn begin_to_dial(source: Ipv4Addr) -> Outcome<TcpStream> {
     let flags = SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
     rustix::net::bind(&socket, &SocketAddrV4::new(source, 0))?;
-    match rustix::net::connect(&socket, &SERVER) {
+    match rustix::net::connect(&socket, &Transport::Plain.address()) {
         Ok(()) | Err(Errno::INPROGRESS) => Ok(OwnedFd::into(socket)),
         Err(error) => Err(error.into()),
     }

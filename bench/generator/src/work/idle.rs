@@ -1,11 +1,12 @@
 //! Sessions that do nothing, and connections that never say anything: how many are held, and what each costs.
 
-use super::{Figure, Figures, Work};
+use super::{Figure, Figures, WITHOUT_TLS, Work};
 use crate::Outcome;
-use crate::client::{self, Client};
+use crate::client::Client;
 use crate::mail::Format;
-use crate::servers::{CEILING, OURS};
+use crate::servers::{CEILING, OURS, WITH_PAM};
 use crate::setup::{Instance, POLLED, SetUp, polled};
+use crate::transport::Transport;
 use std::time::{Duration, Instant};
 
 /// Memory of 100 idle sessions, each logged in to a mailbox of 40 messages.
@@ -15,7 +16,15 @@ pub const MEMORY: Work = Work {
     formats: &[Format::Mbox, Format::Maildir],
     rounds: 2,
     leaves_out: &[CEILING],
-    turn: memory,
+    turn: |instance, _quick| memory(instance, Transport::Plain, "memory of 100 idle sessions"),
+};
+
+/// The same over TLS.
+pub const MEMORY_TLS: Work = Work {
+    name: "memory-tls",
+    leaves_out: WITHOUT_TLS,
+    turn: |instance, _quick| memory(instance, Transport::Tls, "memory of 100 idle sessions, TLS"),
+    ..MEMORY
 };
 
 /// Very many sessions, each logged in.
@@ -24,7 +33,7 @@ pub const CROWD: Work = Work {
     set_up: |quick| SetUp::Crowd(if quick { 300 } else { 5_000 }),
     formats: &[Format::Mbox],
     rounds: 1,
-    leaves_out: &[CEILING, "ours-pam"],
+    leaves_out: &[CEILING, WITH_PAM],
     turn: crowd,
 };
 
@@ -35,12 +44,14 @@ pub const SILENT: Work = Work {
     ..CROWD
 };
 
-fn memory(instance: &Instance, _quick: bool) -> Outcome<Vec<Figures>> {
+fn memory(instance: &Instance, transport: Transport, row: &'static str) -> Outcome<Vec<Figures>> {
     instance
         .machine
-        .run(|| Client::login(&polled(0))?.ask("QUIT"))?;
-    let held = hold(instance, POLLED, |number| Client::login(&polled(number)))?;
-    Ok(vec![held.figures("memory of 100 idle sessions")])
+        .run(move || Client::login(transport, &polled(0))?.ask("QUIT"))?;
+    let held = hold(instance, POLLED, move |number| {
+        Client::login(transport, &polled(number))
+    })?;
+    Ok(vec![held.figures(row)])
 }
 
 fn crowd(instance: &Instance, quick: bool) -> Outcome<Vec<Figures>> {
@@ -48,14 +59,14 @@ fn crowd(instance: &Instance, quick: bool) -> Outcome<Vec<Figures>> {
         return Err("not a crowd".into());
     };
     let held = hold(instance, count, |number| {
-        Client::login(&format!("crowd{number}"))
+        Client::login(Transport::Plain, &format!("crowd{number}"))
     })?;
     Ok(vec![held.figures("many idle sessions")])
 }
 
 fn silent(instance: &Instance, quick: bool) -> Outcome<Vec<Figures>> {
     let count = if quick { 500 } else { 10_000 };
-    let held = hold(instance, count, |_| Client::connect())?;
+    let held = hold(instance, count, |_| Client::connect(Transport::Plain))?;
     Ok(vec![held.figures("many silent connections")])
 }
 
@@ -128,7 +139,7 @@ fn hold(
     cgroup.settle();
     let name = instance.server.name;
     if open == 0 && name == OURS {
-        return Err(format!("nothing held: {refusal:?}, {}", client::SERVER).into());
+        return Err(format!("nothing held: {refusal:?}, {}", instance.format.name()).into());
     }
     Ok(Held {
         asked: count,

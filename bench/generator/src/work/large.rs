@@ -5,8 +5,9 @@ use super::{Figure, Figures, Work};
 use crate::Outcome;
 use crate::client::Client;
 use crate::mail::{Contents, Format, Mailbox};
-use crate::servers::{CEILING, OURS};
+use crate::servers::{CEILING, OURS, WITH_PAM};
 use crate::setup::{Cost, Instance, LARGE, SetUp};
+use crate::transport::Transport;
 use std::fs;
 use std::path::Path;
 use std::time::Instant;
@@ -20,7 +21,7 @@ pub const MBOX: Work = Work {
     set_up: |_quick| SetUp::Large,
     formats: &[Format::Mbox],
     rounds: 3,
-    leaves_out: &[CEILING, "ours-pam"],
+    leaves_out: &[CEILING, WITH_PAM],
     turn: |instance, quick| {
         let scale = if quick { 10 } else { 1 };
         let contents = Contents::uniform(20_000 / scale, 50_000);
@@ -112,7 +113,7 @@ fn forget(directory: &str) -> Outcome<()> {
 fn login(instance: &Instance, row: &'static str) -> Outcome<Figures> {
     let (cost, elapsed) = instance.measure(|| {
         let start = Instant::now();
-        let mut client = Client::login(LARGE)?;
+        let mut client = Client::login(Transport::Plain, LARGE)?;
         client.ask("STAT")?;
         let elapsed = start.elapsed();
         client.ask("QUIT")?;
@@ -124,7 +125,7 @@ fn login(instance: &Instance, row: &'static str) -> Outcome<Figures> {
 /// QUIT alone, until the server closes: Courier says `+OK` before it deletes. Messages from `first` up to but not including `end` are marked.
 fn quit(instance: &Instance, row: &'static str, first: usize, end: usize) -> Outcome<Figures> {
     let client = instance.machine.run(move || {
-        let mut client = Client::login(LARGE)?;
+        let mut client = Client::login(Transport::Plain, LARGE)?;
         for batch in (first..end).collect::<Vec<_>>().chunks(100) {
             let commands: String = batch.iter().map(|n| format!("DELE {n}\r\n")).collect();
             client.send(commands.as_bytes())?;

@@ -8,7 +8,7 @@ mod poll;
 
 use crate::Outcome;
 use crate::mail::Format;
-use crate::servers::Server;
+use crate::servers::{self, Server};
 use crate::setup::{Instance, SetUp};
 
 /// A piece of work.
@@ -91,6 +91,12 @@ impl Figure {
     }
 }
 
+/// Servers without TLS, and the ceiling where it cannot be asked.
+const WITHOUT_TLS: &[&str] = &[servers::CEILING, servers::POPA3D, servers::POPA3D_DEBIAN];
+
+/// Servers without TLS.
+const WITHOUT_TLS_BUT_CEILING: &[&str] = &[servers::POPA3D, servers::POPA3D_DEBIAN];
+
 /// All work, in the order of the table.
 pub static ALL: &[Work] = &[
     poll::POLL,
@@ -99,6 +105,10 @@ pub static ALL: &[Work] = &[
     fetch::PIPELINED_50K,
     fetch::PIPELINED_5M,
     idle::MEMORY,
+    poll::POLL_TLS,
+    fetch::PIPELINED_50K_TLS,
+    fetch::PIPELINED_5M_TLS,
+    idle::MEMORY_TLS,
     large::MBOX,
     large::MAILDIR,
     idle::CROWD,

@@ -4,7 +4,8 @@ use super::{Figure, Figures, Work};
 use crate::Outcome;
 use crate::client::Client;
 use crate::mail::Format;
-use crate::setup::{Instance, SetUp, polled};
+use crate::setup::{Instance, POLLED, SetUp, polled};
+use crate::transport::Transport;
 
 /// Sessions at the same time, each of another user.
 const CLIENTS: usize = 4;
@@ -19,20 +20,39 @@ pub const POLL: Work = Work {
     formats: &[Format::Mbox, Format::Maildir],
     rounds: 7,
     leaves_out: &[],
-    turn,
+    turn: |instance, quick| turn(instance, quick, Transport::Plain, "poll session"),
 };
 
-fn turn(instance: &Instance, quick: bool) -> Outcome<Vec<Figures>> {
+/// The same over TLS 1.3.
+pub const POLL_TLS: Work = Work {
+    name: "poll-tls",
+    leaves_out: super::WITHOUT_TLS_BUT_CEILING,
+    turn: |instance, quick| turn(instance, quick, Transport::Tls, "poll session, TLS"),
+    ..POLL
+};
+
+fn turn(
+    instance: &Instance,
+    quick: bool,
+    transport: Transport,
+    row: &'static str,
+) -> Outcome<Vec<Figures>> {
     let each = if quick { 120 } else { MAX_SESSIONS } / CLIENTS;
     let sessions = (each * CLIENTS) as f64;
     let (cost, ()) = instance.measure(move || {
         in_parallel(CLIENTS, |number| {
-            let user = polled(number);
-            (0..each).try_for_each(|_| Client::login(&user)?.poll())
+            // Nobody looks twice in a row: what a server keeps for a user is of no use to the next.
+            let mut users = (0..POLLED / CLIENTS)
+                .cycle()
+                .map(|n| polled(n * CLIENTS + number));
+            (0..each).try_for_each(|_| {
+                let user = users.next().ok_or("no users")?;
+                Client::login(transport, &user)?.poll()
+            })
         })
     })?;
     Ok(vec![Figures {
-        row: "poll session",
+        row,
         main: Figure::more(sessions / cost.elapsed.as_secs_f64(), "sessions/s"),
         cost: Some(Figure::less(
             cost.cpu.as_secs_f64() * 1e3 / sessions,
