@@ -12,6 +12,9 @@ const RED_ZONE: u64 = 128;
 /// Octets of arguments in memory, at most.
 const MAX_MEMORY: usize = 4096;
 
+/// Signals that may come in between.
+const MAX_SIGNALS: u32 = 16;
+
 /// The instruction `syscall`.
 const SYSCALL_OCTETS: u64 = 2;
 
@@ -93,8 +96,15 @@ impl Tracee {
             registers.r9,
         ] = arguments;
         sys::set_registers(self.pid, registers)?;
-        sys::single_step(self.pid)?;
-        let status = sys::wait(self.pid)?;
+        let mut status = self.step()?;
+        // A signal that arrives first stops it before the instruction; it is left out, and the step tried again.
+        for _ in 0..MAX_SIGNALS {
+            let stopped = libc::WIFSTOPPED(status) && libc::WSTOPSIG(status) != libc::SIGSYS;
+            if !stopped || sys::registers(self.pid)?.rip != registers.rip {
+                break;
+            }
+            status = self.step()?;
+        }
         if libc::WIFSIGNALED(status) {
             self.over = true;
             return Ok(Outcome::Killed(libc::WTERMSIG(status)));
@@ -114,6 +124,11 @@ impl Tracee {
             Ok(error @ 1..=4095) => Outcome::Refused(error),
             _ => Outcome::Done(result),
         })
+    }
+
+    fn step(&self) -> io::Result<i32> {
+        sys::single_step(self.pid)?;
+        sys::wait(self.pid)
     }
 }
 
