@@ -26,10 +26,11 @@
 //! | a popa3d unique-id computed | `mbox/digest.rs` |
 //! | mail removed | `mbox/update.rs`, `maildir/update.rs` |
 //! | an update of an mbox that survives a crash | `mbox/journal/mod.rs` |
-//! | what is known of a maildrop from the last session | `index/mod.rs`, `mbox/saved.rs` |
+//! | what is known of a maildrop from the last session | `index/mod.rs`, `mbox/saved.rs`, `maildir/saved.rs` |
+//! | equal messages told apart | `mbox/copies.rs` |
+//! | a message shown by another server's id | `id_map/mod.rs` |
 //!
-//! One part is still to come, and has its place: a map of unique-ids carried over from another server wraps a
-//! `Box<dyn Maildrop>` and answers [`Maildrop::unique_id`] itself.
+//! What is kept of a maildrop beside the mail, in files that its owner cannot reach, is [`Memory`].
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(test),

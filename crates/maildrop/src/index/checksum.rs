@@ -1,6 +1,7 @@
 //! The checksum of an index: fast, resumable, and certain to notice any one damaged word.
 //!
-//! It guards against accidents, such as a write that a power cut tore, and not against forgers: whoever could write a
+//! It can be written down and gone on from, as sums of libraries cannot, so that a row is added to an index without
+//! reading the others. It guards against accidents, such as a write that a power cut tore, and not against forgers: whoever could write a
 //! forged index could as well compute a good checksum for it, whatever the checksum.
 
 /// Octets are summed by rows of six words of 64 bits, each word in a lane of its own; one record of an index is a row.
