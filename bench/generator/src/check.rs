@@ -3,11 +3,13 @@
 use crate::Outcome;
 use crate::client::Client;
 use crate::mail::on_the_wire;
-use crate::setup::{Instance, SetUp, everyday_contents, mixed};
+use crate::setup::{Instance, POLLED, SetUp, everyday_contents, mixed, polled};
 use crate::transport::Transport;
+use crate::work::in_parallel;
 
 /// Fetches the realistic mix and compares every octet; a rival may differ in header lines that it adds or hides, so
-/// for a rival it is the body that counts.
+/// for a rival it is the body that counts. Afterwards every user has logged in once: what a server makes at a user's
+/// first login is made.
 ///
 /// # Errors
 /// Something else was served; names the message.
@@ -35,7 +37,11 @@ pub fn check(instance: &Instance, set_up: SetUp) -> Outcome<()> {
                 return Err(format!("{name} serves message {number} changed").into());
             }
         }
-        client.ask("QUIT")
+        client.ask("QUIT")?;
+        in_parallel(8, |client| {
+            let mut users = (client..POLLED).step_by(8).map(polled);
+            users.try_for_each(|user| Client::login(Transport::Plain, &user)?.poll())
+        })
     })
 }
 

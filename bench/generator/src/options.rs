@@ -7,7 +7,7 @@ const USAGE: &str = "\
 usage: bench/run [OPTIONS]
 
   --quick              smaller mailboxes, fewer rounds: about two minutes
-  --rounds N           rounds of each piece of work (7; for large mailboxes 3)
+  --rounds N           rounds of each piece of work (5; for large mailboxes 3)
   --rows NAME,…        only these pieces of work
   --servers NAME,…     only these servers, and ours
   --disk DIRECTORY     where the mail is kept (below the target directory)

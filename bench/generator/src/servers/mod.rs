@@ -26,12 +26,6 @@ pub const WITH_PAM: &str = "ours-pam";
 /// The name of the other build of ours.
 pub const OTHER: &str = "other";
 
-/// The name of the original, built from source.
-pub const POPA3D: &str = "popa3d";
-
-/// The name of the original as Debian builds it.
-pub const POPA3D_DEBIAN: &str = "popa3d-debian";
-
 /// The name of the server that only shows what the load generator can do.
 pub const CEILING: &str = "ceiling";
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// Debian's executable. It serves no more than 500 sessions in ten seconds, a limit that is compiled in.
 pub static DEBIAN: Server = Server {
-    name: super::POPA3D_DEBIAN,
+    name: "popa3d-debian",
     about: "popa3d 1.0.3 as Debian builds it: PAM",
     package: Some("popa3d"),
     formats: &[Format::Mbox],
@@ -24,7 +24,7 @@ pub static DEBIAN: Server = Server {
 
 /// The same version with the shadow file read directly, and larger limits.
 pub static SHADOW: Server = Server {
-    name: super::POPA3D,
+    name: "popa3d",
     about: "popa3d 1.0.3 built from Debian's source: AUTH_SHADOW, POP_STANDALONE, limits on sessions raised",
     package: Some("popa3d-shadow"),
     rest: Duration::ZERO,

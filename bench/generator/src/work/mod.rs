@@ -6,9 +6,11 @@ mod idle;
 mod large;
 mod poll;
 
+pub use poll::in_parallel;
+
 use crate::Outcome;
 use crate::mail::Format;
-use crate::servers::{self, Server};
+use crate::servers::Server;
 use crate::setup::{Instance, SetUp};
 
 /// A piece of work.
@@ -91,11 +93,8 @@ impl Figure {
     }
 }
 
-/// Servers without TLS, and the ceiling where it cannot be asked.
-const WITHOUT_TLS: &[&str] = &[servers::CEILING, servers::POPA3D, servers::POPA3D_DEBIAN];
-
 /// Servers without TLS.
-const WITHOUT_TLS_BUT_CEILING: &[&str] = &[servers::POPA3D, servers::POPA3D_DEBIAN];
+const WITHOUT_TLS: &[&str] = &["popa3d", "popa3d-debian"];
 
 /// All work, in the order of the table.
 pub static ALL: &[Work] = &[
@@ -115,3 +114,20 @@ pub static ALL: &[Work] = &[
     idle::SILENT,
     flood::FLOOD,
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_is_left_out_exists() {
+        for name in ALL.iter().flat_map(|work| work.leaves_out) {
+            assert!(
+                crate::servers::ALL
+                    .iter()
+                    .any(|server| server.name == *name),
+                "{name}"
+            );
+        }
+    }
+}
