@@ -331,32 +331,41 @@ pub fn assert_connected(mut one: UnixStream, mut other: UnixStream) {
     assert_eq!(octets, b"+OK\r\n");
 }
 
-/// Asserts that refusing a wrong password costs the same processor time for one name as for another, give or take a tenth.
-/// (Elapsed time would be what an attacker sees, but on a busy machine also what everybody else does.) The rig has one worker,
-/// and the hash takes some milliseconds.
+/// Asserts that refusing a wrong password costs the same processor time for one name as for another: the medians, taken in
+/// turn so that a slow moment of the machine hits every name, differ by less than a tenth. (Elapsed time would be what an
+/// attacker sees, but on a busy machine also what everybody else does.) The rig has one worker, and the hash takes some
+/// milliseconds.
 pub fn assert_same_cost(rig: &mut Rig, names: &[&str]) {
-    const ROUNDS: u32 = 41;
-    let refuse = |rig: &mut Rig, name: &str| {
-        assert_eq!(rig.log_in(name, "guess"), Err(Denial::Credentials));
-        rig.log("login failed");
-    };
+    const ROUNDS: usize = 61;
     // The first attempt loads libraries.
     names.iter().for_each(|name| refuse(rig, name));
     let [worker] = children(rig.pid)[..] else {
         panic!("not one worker")
     };
-    let costs: Vec<Duration> = names
-        .iter()
-        .map(|name| {
+    let mut costs = vec![Vec::with_capacity(ROUNDS); names.len()];
+    for _ in 0..ROUNDS {
+        for (name, costs) in names.iter().zip(&mut costs) {
             let before = processor_time(worker);
-            (0..ROUNDS).for_each(|_| refuse(rig, name));
-            (processor_time(worker) - before) / ROUNDS
-        })
+            refuse(rig, name);
+            costs.push(processor_time(worker) - before);
+        }
+    }
+    let medians: Vec<Duration> = costs
+        .iter_mut()
+        .map(|costs| *costs.select_nth_unstable(ROUNDS / 2).1)
         .collect();
-    println!("    {names:?}: {costs:?}");
-    let (least, most) = (*costs.iter().min().unwrap(), *costs.iter().max().unwrap());
+    println!("    {names:?}: {medians:?}");
+    let (least, most) = (
+        *medians.iter().min().unwrap(),
+        *medians.iter().max().unwrap(),
+    );
     assert!(least > Duration::from_millis(2), "too cheap to tell");
     assert!(most < least * 11 / 10);
+}
+
+fn refuse(rig: &mut Rig, name: &str) {
+    assert_eq!(rig.log_in(name, "guess"), Err(Denial::Credentials));
+    rig.log("login failed");
 }
 
 /// The processes whose parent is `parent`.
