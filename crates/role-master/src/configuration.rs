@@ -1,26 +1,21 @@
 //! The configuration: one optional TOML file, read by the master alone and passed on as values.
 //!
 //! Everything has a default, and no file at all means what Debian's popa3d does. What a file may say is in
-//! [`file`]; the units are in [`units`]; this module turns it into each role's part.
+//! [`file`]; the units are in [`units`]; [`check`] refuses what types cannot; [`parts`] turns it into each role's part.
 //!
 //! Promise: a file that one release accepts, every later one of the same major version accepts.
 
+mod check;
 pub mod file;
+mod parts;
 pub mod units;
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use maildrop::Location;
-use messages::SaslMechanism;
 use messages::account::Account;
-use messages::auth::{AddressDomains, AuthConfig, Backend, DecoyKey};
-use messages::keyholder::{KeyholderConfig, MAX_CERTIFICATES};
-use messages::listener::ListenerConfig;
 use messages::role::Role;
-use messages::session::{Advertised, Cleartext, CleartextPolicy, SessionConfig};
-use messages::spawner::{MailboxLock, SpawnerConfig};
 
 pub use file::{CertificateFiles, Facility, File, LogFormat, LogTarget};
 
@@ -117,103 +112,6 @@ impl Configuration {
         Ok(configuration)
     }
 
-    /// What types cannot say: relations between values.
-    fn check(&self) -> Result<(), ConfigurationError> {
-        let backends = self.backends();
-        if backends.is_empty() {
-            return Err(ConfigurationError::in_key(
-                "auth.backends",
-                "names no backend; allowed: \"pam\", \"shadow\", \"users-file\"",
-            ));
-        }
-        if matches!(self.runner, Runner::Ordinary(_)) && backends != [Backend::UsersFile] {
-            return Err(ConfigurationError::in_key(
-                "auth.backends",
-                "only [\"users-file\"] works where the server is not started by root",
-            ));
-        }
-        if self.file.limits.login_attempts == 0 {
-            return Err(ConfigurationError::in_key(
-                "limits.login_attempts",
-                "must be at least 1",
-            ));
-        }
-        if self.file.auth.workers == 0 {
-            return Err(ConfigurationError::in_key(
-                "auth.workers",
-                "must be at least 1",
-            ));
-        }
-        let scram = |mechanisms: &Vec<SaslMechanism>| mechanisms.iter().any(|it| it.is_scram());
-        if self.file.auth.mechanisms.as_ref().is_some_and(scram)
-            && !backends.contains(&Backend::UsersFile)
-        {
-            return Err(ConfigurationError::in_key(
-                "auth.mechanisms",
-                "SCRAM needs \"users-file\" in auth.backends: no other store has what it is verified by",
-            ));
-        }
-        self.check_tls()?;
-        Location::parse(&self.file.maildrop.location)
-            .map_err(|error| ConfigurationError::in_key("maildrop.location", error))?;
-        for (key, text) in [
-            ("auth.failed_message", &self.file.auth.failed_message),
-            ("log.ident", &self.file.log.ident),
-        ] {
-            if text.is_empty()
-                || text.len() > 200
-                || text.bytes().any(|b| !(b' '..=b'~').contains(&b))
-            {
-                return Err(ConfigurationError::in_key(
-                    key,
-                    "must be 1 to 200 printable ASCII characters",
-                ));
-            }
-        }
-        if let Some(setting) = &self.file.auth.dummy_setting
-            && !setting.is_ascii()
-        {
-            return Err(ConfigurationError::in_key(
-                "auth.dummy_setting",
-                "must be a setting as in crypt(5)",
-            ));
-        }
-        Ok(())
-    }
-
-    fn check_tls(&self) -> Result<(), ConfigurationError> {
-        let Some(tls) = &self.file.tls else {
-            return if self.file.listen_tls.is_empty() {
-                Ok(())
-            } else {
-                Err(ConfigurationError::in_key(
-                    "listen_tls",
-                    "needs [tls] with certificate and key",
-                ))
-            };
-        };
-        if tls.certificate.is_some() != tls.key.is_some() {
-            return Err(ConfigurationError::in_key(
-                "tls",
-                "certificate and key belong together",
-            ));
-        }
-        let number = self.certificates().len();
-        if !(1..=MAX_CERTIFICATES).contains(&number) {
-            return Err(ConfigurationError::in_key(
-                "tls",
-                format_args!("1 to {MAX_CERTIFICATES} certificates are needed"),
-            ));
-        }
-        if tls.handshakes_per_second == 0 {
-            return Err(ConfigurationError::in_key(
-                "tls.handshakes_per_second",
-                "must be at least 1",
-            ));
-        }
-        Ok(())
-    }
-
     /// Addresses to listen on, and whether TLS begins there at once. On the others there is STLS, if there is TLS at all.
     pub fn listen(&self) -> impl Iterator<Item = (SocketAddr, bool)> {
         let plaintext = self.file.listen.iter().map(|&address| (address, false));
@@ -300,117 +198,6 @@ impl Configuration {
         &self.file.log
     }
 
-    /// The listener's part.
-    pub fn listener(&self) -> ListenerConfig {
-        let limits = &self.file.limits;
-        ListenerConfig {
-            sessions: limits.sessions,
-            sessions_per_source: limits.sessions_per_source,
-            source_hold: limits.source_hold.0,
-            login_timeout: limits.login_timeout.0,
-            exempt: limits.exempt.clone(),
-            allow: limits.allow.clone(),
-            deny: limits.deny.clone(),
-            apop_host: self
-                .file
-                .auth
-                .apop_secrets
-                .is_some()
-                .then(|| self.host_name.clone()),
-        }
-    }
-
-    /// The sessions' part.
-    pub fn session(&self) -> SessionConfig {
-        let limits = &self.file.limits;
-        SessionConfig {
-            login_timeout: limits.login_timeout.0,
-            login_attempts: limits.login_attempts,
-            commands: limits.commands,
-            errors: limits.errors,
-            user_octets: limits.user_octets,
-            apop: self.file.auth.apop_secrets.is_some(),
-            failed_message: self.file.auth.failed_message.clone(),
-            advertised: self.advertised(),
-        }
-    }
-
-    /// Without TLS everybody goes on as with popa3d 1.0.3; with it, passwords stay off the network (RFC 8314 section 4.1).
-    fn cleartext(&self) -> Cleartext {
-        match self.file.auth.cleartext {
-            Some(file::Cleartext::Always) => Cleartext::Always,
-            Some(file::Cleartext::Loopback) => Cleartext::Loopback,
-            Some(file::Cleartext::Never) => Cleartext::Never,
-            None if self.has_tls() => Cleartext::Loopback,
-            None => Cleartext::Always,
-        }
-    }
-
-    /// The keyholder's part.
-    pub fn keyholder(&self) -> KeyholderConfig {
-        let tls = self.file.tls.clone().unwrap_or_default();
-        KeyholderConfig {
-            signatures_per_second: tls.handshakes_per_second,
-        }
-    }
-
-    /// Auth's part.
-    pub fn auth(&self, decoy_key: &DecoyKey) -> AuthConfig {
-        let auth = &self.file.auth;
-        AuthConfig {
-            mechanisms: self.mechanisms(),
-            decoy_key: decoy_key.clone(),
-            backends: self.backends(),
-            users_file: auth.users_file.clone(),
-            pam_service: auth.pam_service.clone(),
-            apop_secrets: auth.apop_secrets.clone(),
-            address_domains: self
-                .file
-                .address_domains
-                .as_ref()
-                .map(|domains| AddressDomains {
-                    home: domains.home.clone(),
-                    auth: domains.auth.clone(),
-                    spool: domains.spool.clone(),
-                    only: domains.only,
-                }),
-            login_attempts: self.file.limits.login_attempts,
-            failure_delay: auth.failure_delay.0,
-            workers: auth.workers,
-            dummy_setting: auth.dummy_setting.clone(),
-            login_delay: self.file.limits.login_delay.0,
-            own: match &self.runner {
-                Runner::Root => None,
-                Runner::Ordinary(account) => Some(account.clone()),
-            },
-        }
-    }
-
-    /// The maildrop processes' part.
-    pub fn spawner(&self) -> SpawnerConfig {
-        let (limits, maildrop) = (&self.file.limits, &self.file.maildrop);
-        SpawnerConfig {
-            location: maildrop.location.clone(),
-            lock: match maildrop.lock {
-                file::Lock::Fcntl => MailboxLock::Fcntl,
-                file::Lock::Flock => MailboxLock::Flock,
-            },
-            dotlock: maildrop.dotlock,
-            lock_timeout: maildrop.lock_timeout.0,
-            messages: limits.messages,
-            octets: limits.octets.0,
-            work_octets: limits.work_octets.unwrap_or(limits.octets).0,
-            idle_timeout: limits.idle_timeout.0,
-            errors: limits.errors,
-            last: self.file.protocol.last,
-            session_locks: self.state_directory().join("locks"),
-            indexes: self.state_directory().join("index"),
-            unique_ids: self.state_directory().join("ids"),
-            journals: self.state_directory().join("journal"),
-            advertised: self.advertised(),
-        }
-    }
-
     /// What a reload cannot change, so that the operator is told to restart.
     pub fn needs_restart(&self, newer: &Self) -> Vec<&'static str> {
         let (old, new) = (&self.file, &newer.file);
@@ -444,57 +231,6 @@ impl Configuration {
     pub fn keep_tls_as_it_was(&mut self, old: &Self) {
         if self.has_tls() != old.has_tls() {
             self.file.tls.clone_from(&old.file.tls);
-        }
-    }
-
-    fn backends(&self) -> Vec<Backend> {
-        match (&self.file.auth.backends, &self.runner) {
-            (Some(backends), _) => backends
-                .iter()
-                .map(|backend| match backend {
-                    file::BackendName::Pam => Backend::Pam,
-                    file::BackendName::Shadow => Backend::Shadow,
-                    file::BackendName::UsersFile => Backend::UsersFile,
-                })
-                .collect(),
-            (None, Runner::Root) => vec![Backend::Pam],
-            (None, Runner::Ordinary(_)) => vec![Backend::UsersFile],
-        }
-    }
-
-    /// The mechanisms offered somewhere, the strongest first. Clients that know SCRAM take it and nothing else, so by itself it
-    /// is offered only where every user could have a verifier.
-    fn mechanisms(&self) -> Vec<SaslMechanism> {
-        use SaslMechanism::{Login, Plain, ScramSha256, ScramSha256Plus};
-        let mut mechanisms = match &self.file.auth.mechanisms {
-            Some(mechanisms) => mechanisms.clone(),
-            None if self.backends() == [Backend::UsersFile] => {
-                vec![ScramSha256Plus, ScramSha256, Plain, Login]
-            }
-            None => vec![Plain, Login],
-        };
-        mechanisms.sort_unstable();
-        mechanisms.dedup();
-        if !self.has_tls() {
-            mechanisms.retain(|mechanism| !mechanism.is_bound());
-        }
-        mechanisms
-    }
-
-    fn advertised(&self) -> Advertised {
-        let delay = self.file.limits.login_delay.0;
-        Advertised {
-            cleartext: CleartextPolicy {
-                rule: self.cleartext(),
-                networks: self.file.auth.cleartext_networks.clone(),
-            },
-            mechanisms: self.mechanisms(),
-            login_delay: (!delay.is_zero()).then_some(delay),
-            implementation: self
-                .file
-                .protocol
-                .implementation
-                .then(|| format!("popa3d-{}", env!("CARGO_PKG_VERSION"))),
         }
     }
 }
@@ -536,6 +272,8 @@ fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use messages::auth::{Backend, DecoyKey};
+    use messages::session::Cleartext;
     use std::time::Duration;
 
     fn parse(text: &str) -> Result<Configuration, ConfigurationError> {

@@ -1,0 +1,174 @@
+//! Each role's part of the configuration, as the values that the role is started with.
+
+use messages::SaslMechanism;
+use messages::auth::{AddressDomains, AuthConfig, Backend, DecoyKey};
+use messages::keyholder::KeyholderConfig;
+use messages::listener::ListenerConfig;
+use messages::session::{Advertised, Cleartext, CleartextPolicy, SessionConfig};
+use messages::spawner::{MailboxLock, SpawnerConfig};
+
+use super::{Configuration, Runner, file};
+
+impl Configuration {
+    /// The listener's part.
+    pub fn listener(&self) -> ListenerConfig {
+        let limits = &self.file.limits;
+        ListenerConfig {
+            sessions: limits.sessions,
+            sessions_per_source: limits.sessions_per_source,
+            source_hold: limits.source_hold.0,
+            login_timeout: limits.login_timeout.0,
+            exempt: limits.exempt.clone(),
+            allow: limits.allow.clone(),
+            deny: limits.deny.clone(),
+            apop_host: self
+                .file
+                .auth
+                .apop_secrets
+                .is_some()
+                .then(|| self.host_name.clone()),
+        }
+    }
+
+    /// The sessions' part.
+    pub fn session(&self) -> SessionConfig {
+        let limits = &self.file.limits;
+        SessionConfig {
+            login_timeout: limits.login_timeout.0,
+            login_attempts: limits.login_attempts,
+            commands: limits.commands,
+            errors: limits.errors,
+            user_octets: limits.user_octets,
+            apop: self.file.auth.apop_secrets.is_some(),
+            failed_message: self.file.auth.failed_message.clone(),
+            advertised: self.advertised(),
+        }
+    }
+
+    /// Without TLS everybody goes on as with popa3d 1.0.3; with it, passwords stay off the network (RFC 8314 section 4.1).
+    fn cleartext(&self) -> Cleartext {
+        match self.file.auth.cleartext {
+            Some(file::Cleartext::Always) => Cleartext::Always,
+            Some(file::Cleartext::Loopback) => Cleartext::Loopback,
+            Some(file::Cleartext::Never) => Cleartext::Never,
+            None if self.has_tls() => Cleartext::Loopback,
+            None => Cleartext::Always,
+        }
+    }
+
+    /// The keyholder's part.
+    pub fn keyholder(&self) -> KeyholderConfig {
+        let tls = self.file.tls.clone().unwrap_or_default();
+        KeyholderConfig {
+            signatures_per_second: tls.handshakes_per_second,
+        }
+    }
+
+    /// Auth's part.
+    pub fn auth(&self, decoy_key: &DecoyKey) -> AuthConfig {
+        let auth = &self.file.auth;
+        AuthConfig {
+            mechanisms: self.mechanisms(),
+            decoy_key: decoy_key.clone(),
+            backends: self.backends(),
+            users_file: auth.users_file.clone(),
+            pam_service: auth.pam_service.clone(),
+            apop_secrets: auth.apop_secrets.clone(),
+            address_domains: self
+                .file
+                .address_domains
+                .as_ref()
+                .map(|domains| AddressDomains {
+                    home: domains.home.clone(),
+                    auth: domains.auth.clone(),
+                    spool: domains.spool.clone(),
+                    only: domains.only,
+                }),
+            login_attempts: self.file.limits.login_attempts,
+            failure_delay: auth.failure_delay.0,
+            workers: auth.workers,
+            dummy_setting: auth.dummy_setting.clone(),
+            login_delay: self.file.limits.login_delay.0,
+            own: match &self.runner {
+                Runner::Root => None,
+                Runner::Ordinary(account) => Some(account.clone()),
+            },
+        }
+    }
+
+    /// The maildrop processes' part.
+    pub fn spawner(&self) -> SpawnerConfig {
+        let (limits, maildrop) = (&self.file.limits, &self.file.maildrop);
+        SpawnerConfig {
+            location: maildrop.location.clone(),
+            lock: match maildrop.lock {
+                file::Lock::Fcntl => MailboxLock::Fcntl,
+                file::Lock::Flock => MailboxLock::Flock,
+            },
+            dotlock: maildrop.dotlock,
+            lock_timeout: maildrop.lock_timeout.0,
+            messages: limits.messages,
+            octets: limits.octets.0,
+            work_octets: limits.work_octets.unwrap_or(limits.octets).0,
+            idle_timeout: limits.idle_timeout.0,
+            errors: limits.errors,
+            last: self.file.protocol.last,
+            session_locks: self.state_directory().join("locks"),
+            indexes: self.state_directory().join("index"),
+            unique_ids: self.state_directory().join("ids"),
+            journals: self.state_directory().join("journal"),
+            advertised: self.advertised(),
+        }
+    }
+
+    pub(super) fn backends(&self) -> Vec<Backend> {
+        match (&self.file.auth.backends, &self.runner) {
+            (Some(backends), _) => backends
+                .iter()
+                .map(|backend| match backend {
+                    file::BackendName::Pam => Backend::Pam,
+                    file::BackendName::Shadow => Backend::Shadow,
+                    file::BackendName::UsersFile => Backend::UsersFile,
+                })
+                .collect(),
+            (None, Runner::Root) => vec![Backend::Pam],
+            (None, Runner::Ordinary(_)) => vec![Backend::UsersFile],
+        }
+    }
+
+    /// The mechanisms offered somewhere, the strongest first. Clients that know SCRAM take it and nothing else, so by itself it
+    /// is offered only where every user could have a verifier.
+    fn mechanisms(&self) -> Vec<SaslMechanism> {
+        use SaslMechanism::{Login, Plain, ScramSha256, ScramSha256Plus};
+        let mut mechanisms = match &self.file.auth.mechanisms {
+            Some(mechanisms) => mechanisms.clone(),
+            None if self.backends() == [Backend::UsersFile] => {
+                vec![ScramSha256Plus, ScramSha256, Plain, Login]
+            }
+            None => vec![Plain, Login],
+        };
+        mechanisms.sort_unstable();
+        mechanisms.dedup();
+        if !self.has_tls() {
+            mechanisms.retain(|mechanism| !mechanism.is_bound());
+        }
+        mechanisms
+    }
+
+    fn advertised(&self) -> Advertised {
+        let delay = self.file.limits.login_delay.0;
+        Advertised {
+            cleartext: CleartextPolicy {
+                rule: self.cleartext(),
+                networks: self.file.auth.cleartext_networks.clone(),
+            },
+            mechanisms: self.mechanisms(),
+            login_delay: (!delay.is_zero()).then_some(delay),
+            implementation: self
+                .file
+                .protocol
+                .implementation
+                .then(|| format!("popa3d-{}", env!("CARGO_PKG_VERSION"))),
+        }
+    }
+}
