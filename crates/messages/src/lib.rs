@@ -28,7 +28,7 @@ pub mod secret;
 pub mod session;
 pub mod spawner;
 
-pub use account::Account;
+pub use account::{Account, Rights};
 pub use mechanism::SaslMechanism;
 pub use secret::Secret;
 pub use session::SessionId;

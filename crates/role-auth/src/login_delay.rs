@@ -61,6 +61,7 @@ mod tests {
             gid: 1000.try_into().unwrap(),
             home: "/".to_owned(),
             maildrop: maildrop.map(str::to_owned),
+            rights: messages::Rights::Full,
         }
     }
 

@@ -4,6 +4,7 @@ use confine::ConfineError;
 use confine::sandbox::{Confined, Landlock, Limits, Report, Sandbox};
 use confine::seccomp::Program;
 use maildrop::{Access, Opened};
+use messages::Rights;
 
 /// Descriptors: the client's, log, locks, the maildrop's, and one message.
 const MAX_OPEN_FILES: u64 = 64;
@@ -15,6 +16,7 @@ const MAX_OPEN_FILES: u64 = 64;
 pub fn confine(
     program: &Program,
     opened: Option<&Opened>,
+    rights: Rights,
     required: bool,
 ) -> Result<(Confined, Report), ConfineError> {
     let descriptors = opened.map(Opened::descriptors).unwrap_or_default();
@@ -24,6 +26,7 @@ pub fn confine(
             match descriptor.access {
                 // Used by its descriptor alone; no path leads to it any more.
                 Access::Mailbox => rules,
+                Access::Folder if !rights.allow_change() => rules.read(descriptor.fd),
                 Access::Folder => rules.maildir(descriptor.fd),
                 Access::LockDirectory => rules.lockfiles_in(descriptor.fd),
             }

@@ -69,6 +69,20 @@ impl JournalName {
         Ok(file.into())
     }
 
+    /// Opens the journal as [`open`](Self::open) does, if there is one: an interrupted update is finished by whoever comes
+    /// next, also by one who may change nothing else.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn open_existing(&self, directory: BorrowedFd<'_>) -> io::Result<Option<File>> {
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match openat(directory, self.to_string(), flags, Mode::empty()) {
+            Ok(file) => Ok(Some(file.into())),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Opens the journal for reading.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use maildrop::{CopyNumbers, IdMap, IdMapError, Index, Memory};
+use messages::Rights;
 use messages::spawner::SpawnerConfig;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
@@ -25,8 +26,8 @@ pub struct MemoryDirectories {
 /// The files of one maildrop.
 #[derive(Debug)]
 pub struct MemoryFiles {
-    index: io::Result<File>,
-    copies: Option<io::Result<File>>,
+    index: io::Result<Option<File>>,
+    copies: io::Result<Option<File>>,
     map: io::Result<Option<File>>,
 }
 
@@ -52,14 +53,19 @@ impl MemoryDirectories {
         [self.indexes.as_fd(), self.ids.as_fd()]
     }
 
-    /// Opens the files of the maildrop at `path`.
-    pub fn files(&self, path: &Path, is_mbox: bool) -> MemoryFiles {
-        let open = |directory: &OwnedFd, suffix| {
-            state_file::open(directory.as_fd(), path, suffix).map(File::from)
+    /// Opens the files of the maildrop at `path`; for a session that may change nothing only those that are there, and so that
+    /// whatever the maildrop writes into them is refused by the kernel, which it can bear.
+    pub fn files(&self, path: &Path, is_mbox: bool, rights: Rights) -> MemoryFiles {
+        let open = |directory: &OwnedFd, suffix| match rights.allow_change() {
+            true => state_file::open(directory.as_fd(), path, suffix).map(|fd| Some(fd.into())),
+            false => state_file::open_to_read(directory.as_fd(), path, suffix),
         };
         MemoryFiles {
             index: open(&self.indexes, ""),
-            copies: is_mbox.then(|| open(&self.ids, ".copies")),
+            copies: match is_mbox {
+                true => open(&self.ids, ".copies"),
+                false => Ok(None),
+            },
             map: state_file::open_to_read(self.ids.as_fd(), path, ".map"),
         }
     }
@@ -76,10 +82,11 @@ impl MemoryFiles {
             Some(mut file) => IdMap::read(&mut file)?,
             None => IdMap::default(),
         };
-        let mut opened = |file: io::Result<File>| file.map_err(&mut complain).ok();
+        let mut opened =
+            |file: io::Result<Option<File>>| file.map_err(&mut complain).ok().flatten();
         Ok(Memory {
             index: opened(self.index).map(Index::new),
-            copies: self.copies.and_then(&mut opened).map(CopyNumbers::new),
+            copies: opened(self.copies).map(CopyNumbers::new),
             ids,
         })
     }

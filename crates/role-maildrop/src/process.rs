@@ -169,7 +169,8 @@ fn hold(job: &Job<'_>) -> Result<Held, String> {
     .map_err(|error| text(&error))?;
     let maildrop = place.and_then(|place| job.open(place));
     let opened = maildrop.as_ref().ok().map(|(opened, _)| opened);
-    let (confined, _) = confine(job.program, opened, job.required).map_err(|error| text(&error))?;
+    let (confined, _) =
+        confine(job.program, opened, account.rights, job.required).map_err(|error| text(&error))?;
     wait_for(job.stream, HANDOVER_TIMEOUT).map_err(|error| text(&error))?;
     let (pipelined, descriptors) = handover::receive(job.stream).map_err(|error| text(&error))?;
     let stream = job
@@ -190,16 +191,23 @@ impl Job<'_> {
         let place = self.location.as_ref().map_err(Failure::permanent)?;
         let lock = LockFile::open(self.locks, &place.path())
             .map_err(|error| Failure::temporary(format_args!("session lock: {error}")))?;
+        let rights = self.order.account.rights;
         let journal = place
             .is_mbox()
-            .then(|| journal_name(&self.order.account, place).open(self.journals))
+            .then(|| {
+                let name = journal_name(&self.order.account, place);
+                match rights.allow_change() {
+                    true => name.open(self.journals).map(Some),
+                    false => name.open_existing(self.journals),
+                }
+            })
             .transpose()
             .map_err(|error| Failure::temporary(format_args!("journal: {error}")))?;
         Ok(Place {
             location: place.clone(),
             lock,
-            journal,
-            memory: self.memory.files(&place.path(), place.is_mbox()),
+            journal: journal.flatten(),
+            memory: self.memory.files(&place.path(), place.is_mbox(), rights),
         })
     }
 
@@ -233,6 +241,7 @@ impl Job<'_> {
     fn serve(&self, mut held: Held) -> i32 {
         let session = held.maildrop.and_then(|(opened, lock)| {
             let offer = self.offer(held.client.is_relayed());
+            let rights = self.order.account.rights;
             let maildrop = opened.lock_and_scan(
                 &maildrop::Limits {
                     messages: self.configuration.messages,
@@ -245,12 +254,14 @@ impl Job<'_> {
                 held.confined,
                 &mut held.client,
                 maildrop,
+                rights,
                 lock,
                 offer,
                 Limits {
                     commands: u32::MAX,
                     errors: self.configuration.errors,
                     last: self.configuration.last,
+                    deletion: rights.allow_deletion(),
                 },
             )
             .map_err(Failure::permanent)

@@ -12,6 +12,7 @@ use confine::identity::{self, Identity};
 use confine::sandbox::{Landlock, Limits, Sandbox};
 use confine::seccomp::Program;
 use maildrop::{Expanded, Journal, OpenOptions};
+use messages::Rights;
 use messages::log::{Logger, Record};
 use messages::spawner::SpawnerConfig;
 
@@ -106,7 +107,8 @@ impl Recovery<'_> {
                 .with_locked(mailbox.into(), orphan.dead)
                 .map_err(|error| text(&error))?;
         }
-        confine(self.program, Some(&opened), self.required).map_err(|error| text(&error))?;
+        confine(self.program, Some(&opened), Rights::Full, self.required)
+            .map_err(|error| text(&error))?;
         let limits = maildrop::Limits {
             lock_wait: self.configuration.lock_timeout,
             ..maildrop::Limits::default()

@@ -5,6 +5,7 @@ use std::fmt;
 use confine::sandbox::Confined;
 use confine::signals::{Signal, SignalFd};
 use maildrop::{CheckError, Drift, Maildrop, UpdateError};
+use messages::Rights;
 use pop3_proto::line::{LineBuffer, MAX_COMMAND};
 use pop3_proto::multiline::Encoder;
 use pop3_proto::server::transaction::{Action, Limits, TooManyOctets, Update, farewell};
@@ -96,6 +97,7 @@ pub struct Session<'a> {
     _confined: Confined,
     client: &'a mut Client,
     maildrop: Box<dyn Maildrop>,
+    rights: Rights,
     machine: Transaction,
     lock: SessionLock,
     replies: Vec<u8>,
@@ -113,6 +115,7 @@ impl<'a> Session<'a> {
         confined: Confined,
         client: &'a mut Client,
         maildrop: Box<dyn Maildrop>,
+        rights: Rights,
         lock: SessionLock,
         offer: Offer,
         limits: Limits,
@@ -124,6 +127,7 @@ impl<'a> Session<'a> {
             _confined: confined,
             client,
             maildrop,
+            rights,
             machine,
             lock,
             replies,
@@ -269,7 +273,8 @@ impl<'a> Session<'a> {
         // Held back until the process has ended: whoever wants it to end waits for UPDATE.
         let _signals = SignalFd::new(&[Signal::TERM, Signal::INT, Signal::HUP]);
         let mut end = End::Quit;
-        if self.machine.deleted_messages() > 0 {
+        // There are no marks without the right to make them. If there were, they would not count.
+        if self.rights.allow_deletion() && self.machine.deleted_messages() > 0 {
             let mut deleted = vec![false; self.maildrop.count() as usize];
             for message in self.machine.deleted() {
                 if let Some(mark) = deleted.get_mut(index(message) as usize) {

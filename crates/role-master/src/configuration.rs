@@ -360,6 +360,7 @@ mod tests {
             gid: 1000.try_into().unwrap(),
             home: "/home/me".into(),
             maildrop: None,
+            rights: messages::Rights::Full,
         };
         let runner = Runner::Ordinary(account);
         let parse = |text: &str| Configuration::parse(text, runner.clone(), "h".into());

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 
 use confine::process::{self, Fork};
 use confine::users;
-use messages::account::Account;
+use messages::account::{Account, Rights};
 
 use crate::configuration::Runner;
 
@@ -36,6 +36,7 @@ pub fn find() -> io::Result<Runner> {
         gid: gid.try_into().map_err(not_root)?,
         home,
         maildrop: None,
+        rights: Rights::Full,
     }))
 }
 

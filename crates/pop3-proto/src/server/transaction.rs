@@ -20,6 +20,8 @@ pub struct Limits {
     pub errors: u32,
     /// LAST is answered (RFC 1460).
     pub last: bool,
+    /// DELE marks messages; without it, it is refused, and QUIT has nothing to do.
+    pub deletion: bool,
 }
 
 impl Default for Limits {
@@ -28,6 +30,7 @@ impl Default for Limits {
             commands: u32::MAX,
             errors: 100,
             last: true,
+            deletion: true,
         }
     }
 }
@@ -188,6 +191,12 @@ impl Transaction {
             }
             Command::Top { message, lines } => {
                 self.with_message(message, out, |_, _| Action::Top { message, lines })
+            }
+            // No error of the client's grammar: one that deletes what it has fetched shall see its session to the end. None
+            // of the response codes of RFC 3206 fits; `[AUTH]` belongs to the AUTHORIZATION state.
+            Command::Dele(_) if !self.limits.deletion => {
+                reply::err(out, None, "this login may not delete messages");
+                Action::Continue
             }
             Command::Dele(message) => self.with_message(message, out, |machine, out| {
                 machine.delete(message, listing.octets(message));

@@ -3,7 +3,7 @@
 use std::io;
 
 use confine::identity::{NonRootGid, NonRootUid};
-use messages::Account;
+use messages::{Account, Rights};
 
 use crate::bindings::nss::Passwd;
 use crate::work::Refusal;
@@ -46,6 +46,7 @@ pub fn account(name: &str, uid: u32, gid: u32, home: &str) -> Result<Account, Re
         gid,
         home: home.to_owned(),
         maildrop: None,
+        rights: Rights::Full,
     })
 }
 

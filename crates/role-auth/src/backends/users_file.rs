@@ -1,7 +1,7 @@
 //! The users file: one line a user, fields separated by `:`, only the first two required.
 //!
 //! ```text
-//! name:hash:uid:gid:home:maildrop
+//! name:hash:uid:gid:home:[rights:]maildrop
 //! ```
 //!
 //! - `name`: as the client sends it, `user@domain` included;
@@ -9,6 +9,7 @@
 //!   colons are its own; beginning with `!` or `*` for a locked account, whose verifier is kept behind it;
 //! - `uid` and `gid`: numbers, both or neither; without them `name` is looked up in the password database. Never 0;
 //! - `home`: absolute path, `/nonexistent` if empty; with ids only;
+//! - `rights`: `read-only` or `no-delete`, for logins by this hash; left out with its `:` where there are none to be named;
 //! - `maildrop`: `mbox:…` or `maildir:…` with `%` as in the configuration, up to the end of the line.
 //!
 //! Empty lines and lines beginning with `#` say nothing. In a server not started by root, ids and home are those of the user
@@ -16,7 +17,7 @@
 
 use std::path::Path;
 
-use messages::Account;
+use messages::{Account, Rights};
 use sasl::scram::Verifier;
 
 use super::{Claim, Stores, owner};
@@ -46,6 +47,8 @@ pub struct Record<'a> {
     pub ids: Option<(u32, u32)>,
     /// Home directory.
     pub home: Option<&'a str>,
+    /// What a login by this hash may do with the mail.
+    pub rights: Rights,
     /// The user's own maildrop.
     pub maildrop: Option<&'a str>,
 }
@@ -74,7 +77,8 @@ impl<'a> Record<'a> {
             (Some(uid), Some(gid)) => Some((id(uid)?, id(gid)?)),
             _ => return Err("has a uid without a gid, or the other way round"),
         };
-        let (home, maildrop) = (next(), next());
+        let (home, last) = (next(), next());
+        let (rights, maildrop) = split_rights(last);
         if home.is_some_and(|home| !owner::is_absolute_path(home)) {
             return Err("has a home directory that is no absolute path");
         }
@@ -82,13 +86,14 @@ impl<'a> Record<'a> {
             return Err("has a home directory, but no uid and gid");
         }
         if maildrop.is_some_and(|maildrop| !is_location(maildrop)) {
-            return Err("has a maildrop that is neither `mbox:/…` nor `maildir:/…`");
+            return Err("has a maildrop that is neither `mbox:/…` nor `maildir:/…`, nor rights");
         }
         Ok(Some(Self {
             name,
             hash,
             ids,
             home,
+            rights,
             maildrop,
         }))
     }
@@ -124,6 +129,7 @@ impl<'a> Record<'a> {
             },
         };
         self.name.clone_into(&mut account.name);
+        account.rights = self.rights;
         if let Some(maildrop) = self.maildrop {
             account.maildrop = Some(maildrop.to_owned());
         }
@@ -145,6 +151,21 @@ fn split_hash(rest: &str) -> Result<(&str, &str), &'static str> {
         return Err("has a SCRAM verifier that is not of RFC 5803's form, or out of bounds");
     }
     Ok((hash, rest))
+}
+
+/// The rights, if there are any, and the maildrop behind them, which has colons of its own.
+fn split_rights(last: Option<&str>) -> (Rights, Option<&str>) {
+    let Some(last) = last else {
+        return (Rights::Full, None);
+    };
+    let (first, rest) = last.split_once(':').unwrap_or((last, ""));
+    match [Rights::NoDelete, Rights::ReadOnly]
+        .into_iter()
+        .find(|rights| rights.name() == first)
+    {
+        Some(rights) => (rights, Some(rest).filter(|rest| !rest.is_empty())),
+        None => (Rights::Full, Some(last)),
+    }
 }
 
 fn id(field: &str) -> Result<u32, &'static str> {
@@ -286,6 +307,29 @@ mod tests {
         assert_eq!(record.ids, Some((1000, 1001)));
         assert_eq!(record.home, Some("/home/joe"));
         assert_eq!(record.maildrop, Some("maildir:/srv/a:b/%n"));
+    }
+
+    #[test]
+    fn rights_stand_ahead_of_the_maildrop_or_in_its_place() {
+        let of = |line: &str| {
+            Record::parse(line).map(|record| {
+                let record = record.unwrap();
+                (record.rights, record.maildrop.map(str::to_owned))
+            })
+        };
+        let maildrop = Some("maildir:/a:b".to_owned());
+        assert_eq!(
+            of("joe:x:1:1::read-only:maildir:/a:b"),
+            Ok((Rights::ReadOnly, maildrop.clone()))
+        );
+        assert_eq!(of("joe:x::::no-delete"), Ok((Rights::NoDelete, None)));
+        assert_eq!(of("joe:x::::no-delete:"), Ok((Rights::NoDelete, None)));
+        assert_eq!(of("joe:x::::maildir:/a:b"), Ok((Rights::Full, maildrop)));
+        for bad in ["readonly", "full", "read-only:no-delete", "read-only: "] {
+            assert!(of(&format!("joe:x::::{bad}")).is_err(), "{bad}");
+        }
+        let record = Record::parse("joe:x:7:7::read-only").unwrap().unwrap();
+        assert_eq!(record.account(None).unwrap().rights, Rights::ReadOnly);
     }
 
     #[test]

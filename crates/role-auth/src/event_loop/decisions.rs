@@ -5,10 +5,10 @@ use std::os::fd::AsFd;
 use std::time::Instant;
 
 use confine::channel::{Channel, ChannelError};
-use messages::Account;
 use messages::auth::{Denial, Verdict};
 use messages::log::{Level, Record};
 use messages::spawner::StartMaildrop;
+use messages::{Account, Rights};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::rand::{GetRandomFlags, getrandom};
 use sasl::scram::{NONCE_OCTETS, Nonce};
@@ -89,11 +89,13 @@ impl EventLoop<'_> {
     }
 
     fn accept(&mut self, token: Token, attempt: Underway, account: Account, source: Source) {
+        let limited = Some(account.rights).filter(|&rights| rights != Rights::Full);
         let record = |record: Record| {
             about(record, attempt.facts)
                 .with("user", &account.name)
                 .with("method", attempt.method.name())
                 .with("backend", source)
+                .with_some("rights", limited.map(Rights::name))
         };
         let Some(session) = self.sessions.find(token) else {
             return self.logger.log(&record(Record::info("login abandoned")));

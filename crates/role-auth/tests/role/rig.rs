@@ -56,6 +56,7 @@ pub fn own() -> Option<Account> {
         gid: gid.as_raw().try_into().ok()?,
         home: "/home/me".to_owned(),
         maildrop: None,
+        rights: messages::Rights::Full,
     })
 }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use confine::channel::{Channel, Message};
 use confine::handover;
+use messages::Rights;
 use messages::spawner::ToSpawner;
 use rig::{MAIL, Rig, rest, say};
 use rustix::net::{SendFlags, send};
@@ -62,6 +63,8 @@ fn all() -> Vec<Test> {
         a_wrong_message_ends_auths_channel_and_a_new_one_serves,
         a_maildrop_process_that_is_killed_harms_nobody_and_frees_the_maildrop,
         sessions_outlive_the_master,
+        without_the_right_to_delete_dele_is_refused_and_quit_removes_nothing,
+        a_session_that_may_only_read_leaves_nothing_in_the_state_directory,
     )
     .into()
 }
@@ -80,6 +83,54 @@ fn a_client_that_is_handed_over_is_answered_and_served() {
         rig.mailbox(),
         MAIL.split_inclusive("one\n\n").nth(1).unwrap()
     );
+}
+
+fn without_the_right_to_delete_dele_is_refused_and_quit_removes_nothing() {
+    let mut rig = Rig::new(|_| {});
+    for rights in [Rights::NoDelete, Rights::ReadOnly] {
+        let mut login = rig.log_in_as(|account| account.rights = rights);
+        let client = login.hand_over(b"DELE 1\r\nSTAT\r\nRETR 2\r\nQUIT\r\n");
+        let replies = rest(client);
+        assert_eq!(
+            replies,
+            "+OK 2 messages (46 octets)\r\n-ERR this login may not delete messages\r\n+OK 2 46\r\n\
+             +OK 23 octets\r\nSubject: other\r\n\r\ntwo\r\n.\r\n+OK\r\n"
+        );
+        login.assert_lease_ends();
+        let (end, record) = rig.log("session ended");
+        assert_eq!(end, "quit");
+        let deleted = ("deleted".to_owned(), "0".to_owned());
+        assert!(record.fields.contains(&deleted), "{record:?}");
+        assert_eq!(rig.mailbox(), MAIL);
+    }
+    let client = rig.log_in().hand_over(b"DELE 1\r\nQUIT\r\n");
+    assert!(rest(client).ends_with("+OK\r\n"));
+    assert_ne!(rig.mailbox(), MAIL);
+}
+
+fn a_session_that_may_only_read_leaves_nothing_in_the_state_directory() {
+    let mut rig = Rig::new(|_| {});
+    let read = |rig: &mut Rig, rights| {
+        let client = rig
+            .log_in_as(|account| account.rights = rights)
+            .hand_over(b"UIDL\r\nQUIT\r\n");
+        let replies = rest(client);
+        assert!(replies.ends_with("\r\n.\r\n+OK\r\n"), "{replies}");
+        replies
+    };
+    // Two of one header: their ids are what is remembered.
+    rig.set_mailbox(&format!("{MAIL}{MAIL}"));
+    let first = read(&mut rig, Rights::ReadOnly);
+    assert_eq!(rig.remembered(), Vec::new());
+    assert_eq!(read(&mut rig, Rights::NoDelete), first);
+    let remembered = rig.remembered();
+    assert!(!remembered.is_empty());
+    // What is there is read, and stays as it is, although there is more to tell by now.
+    rig.set_mailbox(&format!("{MAIL}{MAIL}{MAIL}"));
+    let second = read(&mut rig, Rights::ReadOnly);
+    assert_eq!(rig.remembered(), remembered);
+    assert_eq!(read(&mut rig, Rights::Full), second);
+    assert_ne!(rig.remembered(), remembered);
 }
 
 fn commands_behind_pass_are_carried_over() {

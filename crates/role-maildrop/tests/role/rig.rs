@@ -14,7 +14,7 @@ use messages::log::Record;
 use messages::role::{Confinement, Report, Start};
 use messages::session::{Advertised, Cleartext, CleartextPolicy};
 use messages::spawner::{MailboxLock, SpawnerConfig, StartMaildrop, ToSpawner};
-use messages::{Account, SessionId};
+use messages::{Account, Rights, SessionId};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// Nothing here takes as long, unless it hangs.
@@ -162,6 +162,7 @@ impl Rig {
             gid: gid.try_into().unwrap(),
             home: self.directory.path().join("mail").display().to_string(),
             maildrop: None,
+            rights: Rights::Full,
         };
         change(&mut account);
         let order = StartMaildrop {
@@ -208,6 +209,24 @@ impl Rig {
 
     pub fn mailbox(&self) -> String {
         fs::read_to_string(self.directory.path().join("mail/joe")).unwrap()
+    }
+
+    /// Puts other mail in the mailbox, in place.
+    pub fn set_mailbox(&self, mail: &str) {
+        fs::write(self.directory.path().join("mail/joe"), mail).unwrap();
+    }
+
+    /// What is kept of maildrops, but locks: names and contents.
+    pub fn remembered(&self) -> Vec<(String, Vec<u8>)> {
+        let directories = ["index", "ids", "journal"].map(|name| self.directory.path().join(name));
+        let mut files: Vec<_> = directories
+            .iter()
+            .flat_map(|directory| fs::read_dir(directory).unwrap())
+            .map(|entry| entry.unwrap().path())
+            .map(|path| (path.display().to_string(), fs::read(path).unwrap()))
+            .collect();
+        files.sort();
+        files
     }
 
     /// Kills the one child of the spawner.

@@ -277,6 +277,20 @@ fn errors_change_nothing_and_too_many_end_the_session_without_update() {
 }
 
 #[test]
+fn without_the_right_to_delete_nothing_is_marked_and_no_number_of_refusals_ends_the_session() {
+    let mut session = session(&[120, 200]);
+    session.machine.limits.deletion = false;
+    for _ in 0..Limits::default().errors + 1 {
+        let refused = "-ERR this login may not delete messages\r\n";
+        assert_eq!(session.reply("DELE 1"), refused);
+        assert_eq!(session.reply("DELE 3"), refused);
+    }
+    assert_eq!(session.reply("STAT"), "+OK 2 320\r\n");
+    assert_eq!(session.machine.deleted_messages(), 0);
+    assert_eq!(session.reply("QUIT"), "quit");
+}
+
+#[test]
 fn a_long_listing_is_written_piece_by_piece() {
     let maildrop = Sizes(vec![7; 1000]);
     let mut machine =
