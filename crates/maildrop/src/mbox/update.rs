@@ -14,6 +14,9 @@ use super::table::{Message, Table};
 use crate::lock::Held;
 use crate::{UpdateError, UpdateSummary};
 
+/// Octets before the end of what is kept that are looked at again before it is cut.
+const WITNESS: u64 = 4096;
+
 /// Removes messages of a locked file. `later` is where mail lies that came after the scan, up to the end of the file.
 pub(super) fn remove(
     held: &Held<'_>,
@@ -68,6 +71,17 @@ impl Plan {
         }
     }
 
+    /// Where nothing has to be moved, the octets before the cut are made part of it all the same: by them a replay knows
+    /// that it has the same mailbox before it.
+    fn with_witness(mut self) -> Self {
+        if self.kept.is_empty() {
+            let end = self.target;
+            self.target = end.saturating_sub(WITNESS);
+            keep(&mut self.kept, self.target..end);
+        }
+        self
+    }
+
     /// Carries it out. The locks are abandoned if there is something left to be done under them.
     fn carry_out(
         self,
@@ -76,14 +90,15 @@ impl Plan {
         size: u64,
         journal: Option<&mut Journal>,
     ) -> Result<(), UpdateError> {
-        if self.kept.is_empty() {
-            return cut(file, self.target);
+        if self.target == 0 && self.kept.is_empty() {
+            return empty(file);
         }
         let Some(journal) = journal else {
             let error = io::Error::new(io::ErrorKind::Unsupported, "there is no journal");
             return Err(UpdateError::Io("move mail", error));
         };
-        match journal.carry_out(held, file, self.target, self.kept, size) {
+        let plan = self.with_witness();
+        match journal.carry_out(held, file, plan.target, plan.kept, size) {
             Ok(()) => Ok(()),
             Err(Failure::NotBegun(trouble)) => Err(UpdateError::Io(trouble.doing, trouble.error)),
             Err(Failure::Halfway(trouble)) => {
@@ -94,9 +109,12 @@ impl Plan {
     }
 }
 
-/// Removes all from `target` on: one step for the file system, which takes no journal.
-fn cut(file: &File, target: u64) -> Result<(), UpdateError> {
-    file.set_len(target)
+/// Removes everything: one step for the file system, which takes no journal.
+///
+/// Any other cut is more than one. It clears the rest of the last block, and that may reach the disk before the new size
+/// does: after a power cut in between, the last message kept would go on with NULs and what is left of the next one.
+fn empty(file: &File) -> Result<(), UpdateError> {
+    file.set_len(0)
         .map_err(|error| UpdateError::Io("cut it", error))?;
     file.sync_all()
         .map_err(|error| UpdateError::Interrupted("sync it", error))

@@ -1,11 +1,11 @@
 //! Campaigns of crashes.
 //!
-//!     crash points [--step N] [--seed N] [--threads N] [--directory DIRECTORY]
-//!     crash power ext4|xfs [--points N] [--seed N]
+//!     crash points [--points N] [--seed N] [--threads N] [--directory DIRECTORY]
+//!     crash power ext4|xfs [--points N] [--seed N] [--directory DIRECTORY]
 //!     crash server [--step N] [--alone]
 //!
-//! `points` tries every call in every way, for every shape of mailbox and size of batches; with `--step` every N-th of
-//! them. `power` cuts the power of a file system at so many of them, after each interruption. `server` does it with the
+//! `points` tries every call in every way, for every shape of mailbox and size of batches, in a random order, up to as many
+//! as are asked for; now and then it says how far it is. `power` cuts the power of a file system at so many of them, after each interruption. `server` does it with the
 //! whole server, or with Debian's where POPA3D_UNDER_TEST is `original`; `--alone` kills single processes of it.
 //!
 //! Prints sums, and what was found wrong; fails if that is anything.
@@ -31,6 +31,9 @@ use tracer::faults::Fault;
 
 /// Complaints that are printed; the others are counted.
 const MAX_PRINTED: usize = 20;
+
+/// A campaign takes hours.
+const POINTS_BETWEEN_REPORTS: u64 = 1000;
 
 /// Set where the program runs in a mount name space of its own.
 const INSIDE: &str = "CRASH_INSIDE";
@@ -60,15 +63,15 @@ fn run(arguments: &[String]) -> Result<Sums, Box<dyn Error>> {
         None => Ok(default),
     };
     let (seed, step) = (number("--seed", 1)?, number("--step", 1)?.max(1));
+    let directory = Path::new(option(arguments, "--directory").unwrap_or("/dev/shm"));
     match arguments.first().map(String::as_str) {
         Some("points") => {
             let threads = number("--threads", 2)?.max(1);
-            let directory = option(arguments, "--directory").unwrap_or("/dev/shm");
-            points(step, seed, threads, Path::new(directory))
+            points(number("--points", u64::MAX)?, seed, threads, directory)
         }
         Some("power") => {
             let kind = arguments.get(1).ok_or("power: ext4 or xfs?")?;
-            power(kind, number("--points", 100)?, seed)
+            power(kind, number("--points", 100)?, seed, directory)
         }
         Some("server") => server(step, arguments.iter().any(|option| option == "--alone")),
         _ => Err("usage: crash points|power|server …; see the head of its source".into()),
@@ -130,7 +133,7 @@ fn calls(place: &Place, shape: &Shape) -> Result<usize, Box<dyn Error>> {
     }
 }
 
-fn points(step: u64, seed: u64, threads: u64, directory: &Path) -> Result<Sums, Box<dyn Error>> {
+fn points(most: u64, seed: u64, threads: u64, directory: &Path) -> Result<Sums, Box<dyn Error>> {
     let shapes = shapes::all();
     let mut work = Vec::new();
     {
@@ -145,8 +148,12 @@ fn points(step: u64, seed: u64, threads: u64, directory: &Path) -> Result<Sums, 
             }
         }
     }
-    println!("{} points in all, every {step}. of them", work.len());
-    let work: Vec<_> = work.into_iter().step_by(usize::try_from(step)?).collect();
+    let mut random = Random::new(seed);
+    for left in (1..work.len()).rev() {
+        work.swap(left, random.below(left + 1));
+    }
+    println!("{} points in all", work.len());
+    work.truncate(usize::try_from(most)?);
     let (next, sums) = (AtomicUsize::new(0), Mutex::new(Sums::default()));
     let try_all = || -> io::Result<()> {
         let scratch = tempfile::tempdir_in(directory)?;
@@ -171,6 +178,9 @@ fn points(step: u64, seed: u64, threads: u64, directory: &Path) -> Result<Sums, 
             });
             if let Ok(mut sums) = sums.lock() {
                 sums.add(fault, count, complaint);
+                if sums.total.points.is_multiple_of(POINTS_BETWEEN_REPORTS) {
+                    println!("so far: {}", sums.total);
+                }
             }
         }
         Ok(())
@@ -184,7 +194,7 @@ fn points(step: u64, seed: u64, threads: u64, directory: &Path) -> Result<Sums, 
     Ok(sums.into_inner().unwrap_or_default())
 }
 
-fn power(kind: &str, points: u64, seed: u64) -> Result<Sums, Box<dyn Error>> {
+fn power(kind: &str, points: u64, seed: u64, directory: &Path) -> Result<Sums, Box<dyn Error>> {
     if std::env::var_os(INSIDE).is_none() {
         let mut unshare = Command::new("unshare");
         unshare.args(["--mount", "--propagation", "private"]);
@@ -193,7 +203,7 @@ fn power(kind: &str, points: u64, seed: u64) -> Result<Sums, Box<dyn Error>> {
             .args(std::env::args_os().skip(1));
         return Err(unshare.env(INSIDE, "").exec().into());
     }
-    let scratch = tempfile::tempdir()?;
+    let scratch = tempfile::tempdir_in(directory)?;
     let disk = Disk::new(scratch.path(), kind)?;
     let mut place = Place::new(disk.path(), &driver()?, BATCHES[0])?;
     let shapes = shapes::all();

@@ -173,7 +173,7 @@ impl Journal {
     }
 
     /// While the disk is still busy with one batch, the next is read and copied; only its record has to wait.
-    fn move_from(
+    pub(super) fn move_from(
         &mut self,
         held: &Held<'_>,
         mailbox: &File,
@@ -183,13 +183,16 @@ impl Journal {
         let mut octets = Vec::new();
         let mut moved = false;
         while let Some(mut batch) = self.next_batch(job, &stream) {
+            let at = job.target.saturating_add(batch.position);
+            let stays = stream.source() == Some(at);
             batch.sum = self.prepare(held, mailbox, job, &batch, &mut stream, &mut octets)?;
             if moved {
                 mailbox.sync_data().doing("sync the mailbox")?;
             }
-            let at = job.target.saturating_add(batch.position);
             self.record(State::Move(job.clone(), batch))?;
-            write_soon(mailbox, &octets, at).doing("move mail")?;
+            if !stays {
+                write_soon(mailbox, &octets, at).doing("move mail")?;
+            }
             moved = true;
         }
         // The last one is synced with the mark behind it.
@@ -203,10 +206,12 @@ impl Journal {
         let gap = stream.source()?.saturating_sub(target);
         let left = job.total.saturating_sub(position);
         let worthwhile = (job.area / WORTHWHILE_SHARE).max(BLOCK_OF_DISK).min(left);
-        let copied = job.area > 0 && gap < worthwhile;
-        let length = match copied {
-            true => job.area.min(self.batch),
-            false => gap.min(self.batch),
+        let copied = job.area > 0 && 0 < gap && gap < worthwhile;
+        let length = match gap {
+            // It stays where it is.
+            0 => self.batch,
+            _ if copied => job.area.min(self.batch),
+            _ => gap.min(self.batch),
         };
         Some(Batch {
             position,

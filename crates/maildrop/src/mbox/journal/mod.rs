@@ -17,6 +17,9 @@
 //! | cut | truncates the mailbox, which kept its size so far; syncs | mail that others append lies behind the old end until now |
 //! | Idle | wipes the journal, writes the record; syncs | no stale plan meets a changed mailbox |
 //!
+//! Where nothing is kept behind the first deleted message, there is nothing to move; the other steps are the same, but where
+//! nothing at all is kept: then the file is emptied, which takes no journal.
+//!
 //! Only then is the lock given up and QUIT answered. The file: two slots of 4 KiB, of which the one with the newer whole
 //! record counts; the plan; two data areas, used in turn as the slots are. 64 KiB of it stay allocated, so that mail can be
 //! deleted where the disk is full, and hold nothing but NULs behind the slots while there is nothing to do.

@@ -9,7 +9,8 @@ use super::slot::Job;
 /// Octets of one extent in the journal: where it begins and how long it is.
 pub(super) const EXTENT_OCTETS: u64 = 16;
 
-/// The kept extents in file order, not empty, not overlapping, all behind the target: only [`Plan::new`] makes one.
+/// The kept extents in file order, not empty, not overlapping, none before the target, and one that stays at the target
+/// alone: only [`Plan::new`] makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Plan {
     extents: Vec<Range<u64>>,
@@ -20,8 +21,13 @@ impl Plan {
     /// The plan that keeps `extents` of a mailbox of `size` octets whose first deleted octet is at `target`; `None` if
     /// they are not as described at [`Plan`].
     pub(super) fn new(extents: Vec<Range<u64>>, target: u64, size: u64) -> Option<Self> {
-        // An extent at the target itself would not have to be moved.
-        let mut end = target.checked_add(1)?;
+        // An extent at the target itself stays where it is; there is no other one then.
+        let stays = matches!(&extents[..], [extent] if extent.start == target);
+        let mut end = if stays {
+            target
+        } else {
+            target.checked_add(1)?
+        };
         let mut total = 0_u64;
         for extent in &extents {
             if extent.start < end || extent.is_empty() || extent.end > size {
@@ -158,10 +164,20 @@ mod tests {
 
     #[test]
     #[allow(clippy::single_range_in_vec_init)]
+    fn an_extent_may_stay_where_it_is() {
+        let plan = Plan::new(vec![100..200], 100, 1000).unwrap();
+        let mut stream = plan.stream();
+        assert_eq!(stream.source(), Some(100));
+        assert_eq!(stream.take(u64::MAX), Some(100..200));
+    }
+
+    #[test]
+    #[allow(clippy::single_range_in_vec_init)]
     fn a_plan_that_does_not_fit_the_mailbox_is_none() {
-        let plans: [&[Range<u64>]; 7] = [
+        let plans: [&[Range<u64>]; 8] = [
             &[],
-            &[100..200],
+            &[99..200],
+            &[100..200, 300..400],
             &[50..60],
             &[200..200],
             &[200..300, 299..400],

@@ -245,6 +245,9 @@ impl Journal {
     ) -> Result<(), Trouble> {
         let mut at = job.target.saturating_add(batch.position);
         let end = batch.position.saturating_add(batch.length);
+        if plan.stream_from(batch.position).source() == Some(at) {
+            return Ok(());
+        }
         let mut buffer = vec![0; BLOCK];
         let put = |block: &[u8]| {
             mailbox.write_all_at(block, at).doing("move mail")?;

@@ -240,7 +240,7 @@ fn a_mailbox_that_was_cut_is_left_as_it_is() {
     }
 }
 
-/// The first of three mistakes of a model of this: a checksum of nothing that is 0.
+/// The first of three mistakes of the model that this was made from: a checksum of nothing that is 0.
 #[test]
 fn an_empty_journal_and_one_of_nuls_say_nothing() {
     for nuls in [0, 1, 2 * SLOT, KEPT_OCTETS as usize] {
@@ -276,6 +276,50 @@ fn what_is_behind_the_new_end_may_be_cleared_before_the_cut() {
         bench.append(late);
         assert_eq!(bench.recover(), FINISHED);
         assert!(bench.content() == [kept(), late.to_vec()].concat());
+    }
+}
+
+/// A fourth, of this journal itself: deleting the newest messages took no journal, as if a truncation were one step. Found
+/// by power cuts on ext4.
+#[test]
+fn the_newest_messages_are_cut_off_whole_whatever_of_the_cut_reached_the_disk() {
+    let [zero, one, two, three] = messages();
+    let kept = [zero, one].concat();
+    let (new, old) = (kept.len() as u64, (two.len() + three.len()) as u64);
+    let states: [fn(&mut Journal, &File, &Job); 3] = [
+        |_, _, _| {},
+        |_, mailbox, job| mailbox.write_all_at(&[0; 16], job.new_size()).unwrap(),
+        |journal, mailbox, job| journal.close(mailbox, job).unwrap(),
+    ];
+    for (state, to_state) in states.iter().enumerate() {
+        for cleared in [0, 17, 100, old] {
+            for late in [&b""[..], LATE] {
+                let bench = Bench::new();
+                let mut journal = bench.journal();
+                let held = bench.held();
+                let stays = new - 150..new;
+                let (job, plan) = journal
+                    .begin(
+                        &held,
+                        &bench.mailbox,
+                        stays.start,
+                        Vec::from([stays]),
+                        new + old,
+                    )
+                    .unwrap();
+                journal
+                    .move_from(&held, &bench.mailbox, &job, plan.stream())
+                    .unwrap();
+                to_state(&mut journal, &bench.mailbox, &job);
+                drop(held);
+                let nuls = vec![0; cleared as usize];
+                bench.mailbox.write_all_at(&nuls, new).unwrap();
+                bench.append(late);
+                assert_eq!(bench.recover(), FINISHED, "{state}, {cleared}");
+                assert!(bench.content() == [&kept, late].concat());
+                bench.assert_idle();
+            }
+        }
     }
 }
 
