@@ -114,6 +114,21 @@ pub fn run(
     fault: Option<(usize, Fault)>,
     alone: bool,
 ) -> io::Result<Run> {
+    run_meanwhile(command, watched, fault, alone, &mut |_, _| {})
+}
+
+/// As [`run`]; `meanwhile` is called with the number of each of the calls before it is made, for what other programs do at
+/// that moment.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_meanwhile(
+    command: &mut Command,
+    watched: &[&Path],
+    fault: Option<(usize, Fault)>,
+    alone: bool,
+    meanwhile: &mut dyn FnMut(usize, &Call),
+) -> io::Result<Run> {
     sys::trace_from_start(command);
     let child = command.spawn()?;
     let pid = pid_t::try_from(child.id()).map_err(io::Error::other)?;
@@ -124,6 +139,7 @@ pub fn run(
         watched,
         fault,
         alone,
+        meanwhile,
         calls: Vec::new(),
         hit: false,
         under_way: HashMap::from([(pid, After::Nothing)]),
@@ -149,6 +165,7 @@ struct Tracing<'a> {
     watched: &'a [&'a Path],
     fault: Option<(usize, Fault)>,
     alone: bool,
+    meanwhile: &'a mut dyn FnMut(usize, &Call),
     calls: Vec<Call>,
     hit: bool,
     /// The processes that live.
@@ -215,7 +232,9 @@ impl Tracing<'_> {
         if !self.watched.iter().any(|watched| path.starts_with(watched)) {
             return;
         }
-        self.calls.push(Call { name, path });
+        let call = Call { name, path };
+        (self.meanwhile)(self.calls.len() + 1, &call);
+        self.calls.push(call);
         let Some((wanted, fault)) = self.fault else {
             return;
         };
@@ -339,6 +358,29 @@ mod tests {
             assert_eq!(names[0], "openat");
             assert_eq!(names.get(1), Some(&"write"));
         }
+        let _ = std::fs::remove_file(&renamed);
+    }
+
+    #[test]
+    fn others_can_do_something_before_a_call() {
+        let path = scratch("meanwhile");
+        let mut seen = Vec::new();
+        run_meanwhile(
+            &mut script(&path),
+            &[&path],
+            None,
+            false,
+            &mut |number, call| {
+                seen.push((number, call.name));
+                if number == 2 {
+                    std::fs::write(&call.path, "other").unwrap();
+                }
+            },
+        )
+        .unwrap();
+        let renamed = path.with_extension("new");
+        assert_eq!(std::fs::read_to_string(&renamed).unwrap(), "1234r");
+        assert_eq!(seen[..2], [(1, "openat"), (2, "write")]);
         let _ = std::fs::remove_file(&renamed);
     }
 }
