@@ -45,6 +45,8 @@
 mod dotlock;
 mod empty;
 mod error;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 pub mod id_map;
 mod index;
 pub mod location;

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
+pub(crate) use crate::mbox::scan::reference::wire;
 use crate::{Account, Expanded, FileLock, Journal, Keeper, Limits, Location};
 
 /// All strings over `alphabet` of at most `longest` octets.
@@ -29,24 +30,6 @@ pub(crate) fn strings(alphabet: &[u8], longest: usize) -> Vec<Vec<u8>> {
         shortest = end;
     }
     all
-}
-
-/// What RETR sends for a stored message, dot-stuffing and terminator apart: lines taken one by one.
-pub(crate) fn wire(message: &[u8]) -> Vec<u8> {
-    let mut sent = Vec::new();
-    let mut in_header = true;
-    for line in message.split_inclusive(|&octet| octet == b'\n') {
-        let text = line
-            .strip_suffix(b"\n")
-            .map_or(line, |text| text.strip_suffix(b"\r").unwrap_or(text));
-        sent.extend_from_slice(text);
-        sent.extend_from_slice(b"\r\n");
-        in_header &= !text.is_empty();
-    }
-    if in_header {
-        sent.extend_from_slice(b"\r\n");
-    }
-    sent
 }
 
 /// Locks by flock(2), which excludes other descriptors of the same process too.

@@ -9,7 +9,7 @@ mod digest;
 pub(crate) mod journal;
 mod opening;
 mod saved;
-mod scan;
+pub(crate) mod scan;
 mod table;
 mod update;
 

@@ -238,5 +238,7 @@ pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result
     }
 }
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod reference;
 #[cfg(test)]
 mod tests;
