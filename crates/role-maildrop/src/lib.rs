@@ -15,6 +15,7 @@
     )
 )]
 
+mod broker;
 mod children;
 mod client;
 mod confinement;

@@ -14,6 +14,7 @@ use confine::socket;
 use messages::auth::{DecoyKey, ToAuth};
 use messages::keyholder::{Certificate, CertificateNumber, FromKeyholder, ToKeyholder};
 use messages::listener::ToListener;
+use messages::locker::ToLocker;
 use messages::role::{Confinement, Report, Role, Start};
 use messages::session::ToSessionSpawner;
 use messages::spawner::ToSpawner;
@@ -30,7 +31,8 @@ const MAX_OLD_LOGS: usize = 32;
 const LOG_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Who speaks to whom.
-const LINKS: [(Role, Role); 4] = [
+const LINKS: [(Role, Role); 5] = [
+    (Role::Spawner, Role::Locker),
     (Role::SessionSpawner, Role::Keyholder),
     (Role::Auth, Role::Spawner),
     (Role::SessionSpawner, Role::Auth),
@@ -153,7 +155,7 @@ impl Roles {
         let confinement = Confinement {
             identity: self.identities.of(role).cloned(),
             chroot: match role {
-                Role::Listener | Role::SessionSpawner | Role::Keyholder
+                Role::Listener | Role::SessionSpawner | Role::Keyholder | Role::Locker
                     if self.identities.of(role).is_some() =>
                 {
                     Some(configuration.chroot().to_owned())
@@ -190,6 +192,9 @@ impl Roles {
             }
             Role::Spawner => {
                 control.try_send(&start(confinement, configuration.spawner()), &logs)?;
+            }
+            Role::Locker => {
+                control.try_send(&start(confinement, configuration.locker()), &logs)?;
             }
         }
         self.running.push(Running {
@@ -230,6 +235,7 @@ impl Roles {
                 Role::Keyholder => {
                     control.try_send(&ToKeyholder::Reload(configuration.keyholder()), &[])
                 }
+                Role::Locker => Ok(()),
             });
         }
     }
@@ -304,7 +310,9 @@ fn introduce(to: &Running, neighbour: Role, channel: Channel) -> Result<(), Chan
         }
         (Role::SessionSpawner, _) => hand_over(to, ToSessionSpawner::Listener, &channel),
         (Role::Listener, _) => hand_over(to, ToListener::SessionSpawner, &channel),
+        (Role::Spawner, Role::Locker) => hand_over(to, ToSpawner::Locker, &channel),
         (Role::Spawner, _) => hand_over(to, ToSpawner::Auth, &channel),
+        (Role::Locker, _) => hand_over(to, ToLocker::Spawner, &channel),
         (Role::Keyholder, _) => hand_over(to, ToKeyholder::SessionSpawner, &channel),
     }
 }
