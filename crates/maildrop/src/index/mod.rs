@@ -121,6 +121,23 @@ impl Index {
         self.file.write_all_at(&header.octets(), 0)
     }
 
+    /// Believes nothing any more of what the index says of the maildrop; what it says of the last session stays, so that the
+    /// next still knows which unique-ids were shown.
+    ///
+    /// For kinds whose identity begins with device and inode of what all of it depends on.
+    pub(crate) fn distrust(&self, kind: Kind) {
+        let header = self.reader(kind, u32::MAX).map(|reader| *reader.header());
+        let replaced = header.map(|mut header| {
+            let [device, inode, ..] = &mut header.identity;
+            // No file has these.
+            (*device, *inode) = (0, 0);
+            self.replace_header(&header)
+        });
+        if !matches!(replaced, Some(Ok(()))) {
+            self.clear();
+        }
+    }
+
     /// Throws the index away. What cannot be thrown away is found to be outdated, or harmless, as any index is.
     pub(crate) fn clear(&self) {
         let _ = self.file.set_len(0);

@@ -379,6 +379,26 @@ fn ids_that_vanished_are_counted() {
 }
 
 #[test]
+fn ids_that_vanished_are_counted_though_the_index_is_believed_no_more() {
+    let mailbox = Mailbox::new(&mbox(0..5)).indexed();
+    let mut session = mailbox.open();
+    fs::write(mailbox.path(), mbox([0, 2])).unwrap();
+    assert!(matches!(session.check(), Err(CheckError::Changed)));
+    let next = open(&mailbox);
+    assert_eq!(
+        (next.unproven, next.drift()),
+        (
+            0,
+            Some(Drift {
+                gone: 3,
+                changed: 0
+            })
+        )
+    );
+    assert_eq!(mailbox.open().drift(), Some(Drift::default()));
+}
+
+#[test]
 fn ids_that_changed_are_counted() {
     let mut mailbox = Mailbox::new(&mbox(0..4)).indexed();
     let own: Vec<UniqueId> = {

@@ -18,7 +18,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 
-use crate::index::Index;
+use crate::index::{Index, Kind};
 use crate::lock::{Held, LockError, Locks};
 use crate::stamp::Stamp;
 use crate::{CheckError, Drift, Limits, Maildrop, Memory, Problem};
@@ -148,10 +148,10 @@ impl Mbox {
         Ok(true)
     }
 
-    /// Throws away the index if it may be what has led astray.
+    /// Believes the index no more if it may be what has led astray.
     fn doubt<T>(&self, result: Result<T, CheckError>) -> Result<T, CheckError> {
         if let (Err(CheckError::Changed), Some(index)) = (&result, &self.memory.index) {
-            index.clear();
+            index.distrust(Kind::Mbox);
         }
         result
     }
