@@ -11,10 +11,11 @@
 //!
 //! Each line is our own id of a message, a space, and the one to be shown. Own ids are those of `mbox/digest.rs` and
 //! `maildir/ids.rs`; no two lines have the same, nor show the same. Lists that another server has left in a Maildir are
-//! read by [`dovecot`] and [`courier`].
+//! read by [`dovecot`] and [`courier`]; [`qmail`] has none.
 
 pub mod courier;
 pub mod dovecot;
+pub mod qmail;
 
 use std::fmt;
 use std::fs::File;
