@@ -9,7 +9,6 @@ use confine::process::Pid;
 use maildrop::Expanded;
 use messages::log::Record;
 
-use crate::broker::DotlockBy;
 use crate::guard::{NewJournal, ToSpawner};
 use crate::journal_file::JournalName;
 use crate::recovery::Orphan;
@@ -27,8 +26,6 @@ pub struct Unfinished {
     pub name: JournalName,
     /// What the process that was at it has left; without that, the journal was found.
     pub orphan: Option<Orphan>,
-    /// Who makes the mailbox's dotlock, which lasts until this is dropped.
-    pub dotlock: DotlockBy,
     user: Option<String>,
     /// The connection counts until its mailbox is in order.
     _lease: Option<OwnedFd>,
@@ -37,11 +34,10 @@ pub struct Unfinished {
 
 impl Unfinished {
     /// One that was found by its journal.
-    pub fn found(name: JournalName, dotlock: DotlockBy) -> Self {
+    pub fn found(name: JournalName) -> Self {
         Self {
             name,
             orphan: None,
-            dotlock,
             user: None,
             _lease: None,
             attempts: 0,
@@ -58,8 +54,8 @@ pub enum Heard {
     Finished,
     /// It wants its journal set aside, for this reason.
     SetAside(JournalName, String),
-    /// It has found this journal unfinished, and in it this file name of a mailbox.
-    Unfinished(JournalName, Option<String>),
+    /// It has found this journal unfinished.
+    Unfinished(JournalName),
 }
 
 /// One child.
@@ -76,23 +72,13 @@ pub struct Child {
     work: Work,
 }
 
-/// An mbox that a maildrop process is for.
-#[derive(Debug)]
-pub struct Mailbox {
-    /// Its journal.
-    pub name: JournalName,
-    /// Where it is.
-    pub place: Expanded,
-    /// Who makes its dotlock.
-    pub dotlock: DotlockBy,
-}
-
 #[derive(Debug)]
 enum Work {
     Session {
         user: String,
         lease: OwnedFd,
-        mbox: Option<Mailbox>,
+        /// Its journal and its place, if it is an mbox.
+        mbox: Option<(JournalName, Expanded)>,
     },
     Recovery(Unfinished),
     Search,
@@ -100,7 +86,12 @@ enum Work {
 
 impl Child {
     /// A maildrop process.
-    pub fn session(guard: Channel, lease: OwnedFd, user: String, mbox: Option<Mailbox>) -> Self {
+    pub fn session(
+        guard: Channel,
+        lease: OwnedFd,
+        user: String,
+        mbox: Option<(JournalName, Expanded)>,
+    ) -> Self {
         Self::new(guard, Work::Session { user, lease, mbox })
     }
 
@@ -143,8 +134,8 @@ impl Child {
     /// `None`: this child may not say this.
     fn take(&mut self, message: ToSpawner, descriptor: Option<OwnedFd>) -> Option<Heard> {
         match (message, &self.work) {
-            (ToSpawner::Unfinished { name, mailbox }, Work::Search) => {
-                Some(Heard::Unfinished(JournalName::parse(&name)?, mailbox))
+            (ToSpawner::Unfinished { name }, Work::Search) => {
+                Some(Heard::Unfinished(JournalName::parse(&name)?))
             }
             (_, Work::Search) => None,
             (ToSpawner::Opened, _) => {
@@ -171,7 +162,7 @@ impl Child {
 
     fn journal(&self) -> Option<JournalName> {
         match &self.work {
-            Work::Session { mbox, .. } => mbox.as_ref().map(|mbox| mbox.name),
+            Work::Session { mbox, .. } => mbox.as_ref().map(|(name, _)| *name),
             Work::Recovery(unfinished) => Some(unfinished.name),
             Work::Search => None,
         }
@@ -216,17 +207,16 @@ impl Child {
                 Work::Session {
                     user,
                     lease,
-                    mbox: Some(mbox),
+                    mbox: Some((name, place)),
                 },
                 Some(mailbox),
             ) => Some(Unfinished {
-                name: mbox.name,
+                name,
                 orphan: Some(Orphan {
-                    place: mbox.place,
+                    place,
                     mailbox,
                     dead,
                 }),
-                dotlock: mbox.dotlock,
                 user: Some(user),
                 _lease: Some(lease),
                 attempts: 0,

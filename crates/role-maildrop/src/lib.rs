@@ -4,6 +4,9 @@
 //! user, opens the maildrop, confines itself to it, and only then parses what the client sends. It answers PASS itself:
 //! `+OK` means locked and open. Where one dies in the midst of UPDATE, the spawner keeps the mailbox locked and forks
 //! another to finish it.
+//!
+//! `popa3ctl` uses what names, locks and opens the files of a maildrop (`state_file`, `session_lock`, `file_lock`), so that it and
+//! the server agree.
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(test),
@@ -15,19 +18,18 @@
     )
 )]
 
-mod broker;
 mod children;
 mod client;
 mod confinement;
-mod file_lock;
+pub mod file_lock;
 mod guard;
 mod journal_file;
 mod memory_files;
 mod process;
 mod recovery;
-mod session_lock;
+pub mod session_lock;
 mod spawner;
-mod state_file;
+pub mod state_file;
 mod syscalls;
 mod transaction;
 

@@ -1,9 +1,6 @@
 //! Whom each role becomes.
 
 use std::fmt;
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 
 use confine::identity::{Identity, NonRootGid, NonRootUid};
 use confine::users;
@@ -19,8 +16,6 @@ pub struct Identities {
     spawner: Option<Identity>,
     /// Where there is a keyholder.
     key: Option<Identity>,
-    /// Where there is a locker; its group is the spool's.
-    locker: Option<Identity>,
 }
 
 /// Why a role's user will not do.
@@ -45,7 +40,6 @@ impl Identities {
                 auth: None,
                 spawner: None,
                 key: None,
-                locker: None,
             });
         }
         let names = configuration.users();
@@ -56,19 +50,15 @@ impl Identities {
             .key
             .map(|name| identity(name, "key_user", false))
             .transpose()?;
-        let locker = match (names.locker, configuration.locker_directory()) {
-            (Some(name), Some(spool)) => Some(of_locker(name, spool)?),
-            _ => None,
-        };
         // Processes of one uid could signal each other, and own each other's files.
         let mut uids = vec![network.uid, auth.uid, spawner.uid];
-        uids.extend(key.iter().chain(&locker).map(|identity| identity.uid));
+        uids.extend(key.as_ref().map(|key| key.uid));
         let roles = uids.len();
         uids.sort_unstable();
         uids.dedup();
         if uids.len() < roles {
             return Err(IdentityError(
-                "user, auth_user, spawner_user, key_user and lock_user must all have different uids".into(),
+                "user, auth_user, spawner_user and key_user must all have different uids".into(),
             ));
         }
         Ok(Self {
@@ -76,7 +66,6 @@ impl Identities {
             auth: Some(auth),
             spawner: Some(spawner),
             key,
-            locker,
         })
     }
 
@@ -87,26 +76,8 @@ impl Identities {
             Role::Auth => self.auth.as_ref(),
             Role::Spawner => self.spawner.as_ref(),
             Role::Keyholder => self.key.as_ref(),
-            Role::Locker => self.locker.as_ref(),
         }
     }
-}
-
-/// The locker's user, in the group that may make files in the spool: mail, as a rule.
-fn of_locker(name: &str, spool: &Path) -> Result<Identity, IdentityError> {
-    let own = identity(name, "lock_user", false)?;
-    let owner = fs::metadata(spool)
-        .map_err(|error| IdentityError(format!("maildrop.location: {}: {error}", spool.display())))?
-        .gid();
-    let Ok(gid) = NonRootGid::try_from(owner) else {
-        // A spool of root's group is one that everybody writes to, or nobody.
-        return Ok(own);
-    };
-    Ok(Identity {
-        gid,
-        groups: vec![gid],
-        ..own
-    })
 }
 
 /// The user by that name, with its own group, or all its groups where they are what it is for.

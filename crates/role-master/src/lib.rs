@@ -10,6 +10,7 @@ mod demo;
 mod directories;
 mod identities;
 mod inetd;
+pub mod installation;
 mod log;
 mod roles;
 mod runner;

@@ -14,7 +14,6 @@ use confine::socket;
 use messages::auth::{DecoyKey, ToAuth};
 use messages::keyholder::{Certificate, CertificateNumber, FromKeyholder, ToKeyholder};
 use messages::listener::ToListener;
-use messages::locker::ToLocker;
 use messages::role::{Confinement, Report, Role, Start};
 use messages::session::ToSessionSpawner;
 use messages::spawner::ToSpawner;
@@ -31,8 +30,7 @@ const MAX_OLD_LOGS: usize = 32;
 const LOG_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Who speaks to whom.
-const LINKS: [(Role, Role); 5] = [
-    (Role::Spawner, Role::Locker),
+const LINKS: [(Role, Role); 4] = [
     (Role::SessionSpawner, Role::Keyholder),
     (Role::Auth, Role::Spawner),
     (Role::SessionSpawner, Role::Auth),
@@ -155,7 +153,7 @@ impl Roles {
         let confinement = Confinement {
             identity: self.identities.of(role).cloned(),
             chroot: match role {
-                Role::Listener | Role::SessionSpawner | Role::Keyholder | Role::Locker
+                Role::Listener | Role::SessionSpawner | Role::Keyholder
                     if self.identities.of(role).is_some() =>
                 {
                     Some(configuration.chroot().to_owned())
@@ -192,9 +190,6 @@ impl Roles {
             }
             Role::Spawner => {
                 control.try_send(&start(confinement, configuration.spawner()), &logs)?;
-            }
-            Role::Locker => {
-                control.try_send(&start(confinement, configuration.locker()), &logs)?;
             }
         }
         self.running.push(Running {
@@ -235,7 +230,6 @@ impl Roles {
                 Role::Keyholder => {
                     control.try_send(&ToKeyholder::Reload(configuration.keyholder()), &[])
                 }
-                Role::Locker => Ok(()),
             });
         }
     }
@@ -310,9 +304,7 @@ fn introduce(to: &Running, neighbour: Role, channel: Channel) -> Result<(), Chan
         }
         (Role::SessionSpawner, _) => hand_over(to, ToSessionSpawner::Listener, &channel),
         (Role::Listener, _) => hand_over(to, ToListener::SessionSpawner, &channel),
-        (Role::Spawner, Role::Locker) => hand_over(to, ToSpawner::Locker, &channel),
         (Role::Spawner, _) => hand_over(to, ToSpawner::Auth, &channel),
-        (Role::Locker, _) => hand_over(to, ToLocker::Spawner, &channel),
         (Role::Keyholder, _) => hand_over(to, ToKeyholder::SessionSpawner, &channel),
     }
 }

@@ -28,8 +28,6 @@ pub struct File {
     pub spawner_user: String,
     /// The user of the keyholder; needed where TLS is configured.
     pub key_user: String,
-    /// The user of the locker; needed where dotlocks are made in a spool.
-    pub lock_user: String,
     /// An empty directory that nobody can write to (POP_CHROOT).
     pub chroot: PathBuf,
     /// Where locks are; `/var/lib/popa3d`, or `~/.local/state/popa3d` when not root.
@@ -64,7 +62,6 @@ impl Default for File {
             auth_user: "popa3d-auth".into(),
             spawner_user: "popa3d-spawn".into(),
             key_user: "popa3d-key".into(),
-            lock_user: "popa3d-lock".into(),
             chroot: "/var/empty".into(),
             state_directory: None,
             sandbox: Sandbox::BestEffort,

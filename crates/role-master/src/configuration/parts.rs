@@ -4,7 +4,6 @@ use messages::SaslMechanism;
 use messages::auth::{AddressDomains, AuthConfig, Backend, DecoyKey};
 use messages::keyholder::KeyholderConfig;
 use messages::listener::ListenerConfig;
-use messages::locker::LockerConfig;
 use messages::session::{Advertised, Cleartext, CleartextPolicy, SessionConfig};
 use messages::spawner::{MailboxLock, SpawnerConfig};
 
@@ -65,13 +64,6 @@ impl Configuration {
         }
     }
 
-    /// The locker's part.
-    pub fn locker(&self) -> LockerConfig {
-        LockerConfig {
-            directory: self.locker_directory.clone().unwrap_or_default(),
-        }
-    }
-
     /// Auth's part.
     pub fn auth(&self, decoy_key: &DecoyKey) -> AuthConfig {
         let auth = &self.file.auth;
@@ -114,7 +106,6 @@ impl Configuration {
                 file::Lock::Flock => MailboxLock::Flock,
             },
             dotlock: maildrop.dotlock,
-            locker_directory: self.locker_directory.clone(),
             lock_timeout: maildrop.lock_timeout.0,
             messages: limits.messages,
             octets: limits.octets.0,
