@@ -23,15 +23,12 @@ pub enum Role {
     Spawner,
     /// Holds the TLS keys and signs handshakes; there only where TLS is configured.
     Keyholder,
-    /// Makes dotlocks in the spool; there only where they are configured.
-    Locker,
 }
 
 impl Role {
     /// Every role, in the order in which they are started: what is spoken to comes before what speaks to it.
-    pub const ALL: [Role; 6] = [
+    pub const ALL: [Role; 5] = [
         Role::Keyholder,
-        Role::Locker,
         Role::Spawner,
         Role::Auth,
         Role::SessionSpawner,
@@ -46,7 +43,6 @@ impl Role {
             Role::Auth => "auth",
             Role::Spawner => "spawner",
             Role::Keyholder => "keyholder",
-            Role::Locker => "locker",
         }
     }
 
@@ -65,7 +61,6 @@ impl Role {
             Role::Auth => c"popa3d: auth",
             Role::Spawner => c"popa3d: spawner",
             Role::Keyholder => c"popa3d: keyholder",
-            Role::Locker => c"popa3d: locker",
         }
     }
 }

@@ -1,8 +1,15 @@
 //! `popa3ctl`: what an administrator does to popa3d besides writing its configuration.
 //!
-//! Runs as whoever calls it, on files that he names, and trusts him. It speaks to no running server.
+//! Runs as whoever calls it, on files that he names, and trusts him. It speaks to no running server of ours. What opens a
+//! maildrop, or meets the network, are processes of its own with less to lose (`helper.rs`).
 #![forbid(unsafe_code)]
 
+mod accounts;
+mod convert;
+mod helper;
+mod mailbox;
+mod state;
+mod uidl;
 mod user;
 mod users_file;
 
@@ -23,11 +30,22 @@ enum Command {
     /// Users of a users file, with SCRAM verifiers in place of passwords.
     #[command(subcommand)]
     User(user::Command),
+    /// Unique-ids of another server, carried over so that no client downloads everything again.
+    #[command(subcommand)]
+    Uidl(uidl::Command),
+    /// Puts a maildrop into another format: the same messages, the same unique-ids.
+    Convert(convert::Convert),
+    /// Is one of popa3ctl's own processes.
+    #[command(hide = true)]
+    Helper { task: String },
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::User(command) => user::run(command),
+        Command::Uidl(command) => uidl::run(command),
+        Command::Convert(convert) => convert::run(&convert),
+        Command::Helper { task } => return helper::serve(&task),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

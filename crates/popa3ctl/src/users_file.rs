@@ -48,6 +48,15 @@ impl<'a> Line<'a> {
         Some(Self { name, hash, rest })
     }
 
+    /// uid, gid, home and maildrop; `None` for those that are empty or not there.
+    pub fn fields(&self) -> [Option<&'a str>; 4] {
+        let rest = self.rest.strip_prefix(':').unwrap_or_default();
+        let mut fields = rest
+            .splitn(4, ':')
+            .map(|field| Some(field).filter(|field| !field.is_empty()));
+        std::array::from_fn(|_| fields.next().flatten())
+    }
+
     /// How the password is kept, for a list.
     pub fn kept(&self) -> String {
         let hash = self.hash.trim_start_matches(['!', '*']);
@@ -245,6 +254,16 @@ mod tests {
         users.remove("joe").unwrap();
         assert_eq!(*users.text, "# people\nann:H\n");
         assert!(users.remove("joe").is_err());
+    }
+
+    #[test]
+    fn fields_are_those_behind_the_hash_whatever_colons_it_has() {
+        let users = users(&format!("a:{VERIFIER}:1:2::mbox:/a:b\nb:x\n"));
+        let fields: Vec<_> = users.users().map(|line| line.fields()).collect();
+        assert_eq!(
+            fields,
+            [[Some("1"), Some("2"), None, Some("mbox:/a:b")], [None; 4]]
+        );
     }
 
     #[test]

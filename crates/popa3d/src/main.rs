@@ -27,7 +27,6 @@ fn main() -> ExitCode {
         Role::SessionSpawner => role_session::run(control),
         Role::Auth => role_auth::run(control),
         Role::Keyholder => role_keyholder::run(control),
-        Role::Locker => role_locker::run(control),
         Role::Spawner => role_maildrop::run(control),
     }
 }

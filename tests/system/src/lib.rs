@@ -9,6 +9,7 @@
 //! - a strict POP3 client: [`pop`]
 //! - certificates: [`certificates`]
 //! - mail that has broken other servers: [`corpus`]
+//! - those other servers: [`rivals`]
 #![forbid(unsafe_code)]
 
 pub mod certificates;
@@ -21,6 +22,7 @@ pub mod pop;
 pub mod processes;
 pub mod program;
 pub mod random;
+pub mod rivals;
 pub mod run;
 pub mod server;
 pub mod site;

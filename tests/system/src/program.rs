@@ -1,8 +1,9 @@
 //! Which popa3d is meant: the one of this workspace, or Debian's as the oracle.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
 /// Where Debian's package puts the original.
 const ORIGINAL: &str = "usr/sbin/popa3d";
@@ -31,7 +32,7 @@ impl Program {
                 is_original: false,
             },
             Err(_) => Program {
-                path: OURS.get_or_init(build).clone(),
+                path: OURS.get_or_init(|| build("popa3d")).clone(),
                 is_original: false,
             },
         }
@@ -45,6 +46,20 @@ impl Program {
             is_original: true,
         })
     }
+}
+
+/// Another program of this workspace, built if it is not; or what `NAME_UNDER_TEST` says.
+///
+/// # Panics
+/// When it cannot be built.
+pub fn tool(name: &str) -> PathBuf {
+    if let Some(path) = std::env::var_os(format!("{}_UNDER_TEST", name.to_uppercase())) {
+        return path.into();
+    }
+    static BUILT: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
+    let mut built = BUILT.lock().expect("no build failed");
+    let path = built.entry(name.to_owned()).or_insert_with(|| build(name));
+    path.clone()
 }
 
 /// A file of a Debian package that is installed, or that `tests/run` has taken apart below the target directory.
@@ -65,11 +80,11 @@ fn profile() -> PathBuf {
         .to_owned()
 }
 
-/// Builds the server as the tests themselves were built: `cargo test` alone does not build another package's program.
-fn build() -> PathBuf {
+/// Builds a program as the tests themselves were built: `cargo test` alone does not build another package's program.
+fn build(package: &str) -> PathBuf {
     let profile = profile();
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "--package", "popa3d"]);
+    cargo.args(["build", "--quiet", "--package", package]);
     if profile.file_name().is_some_and(|name| name == "release") {
         cargo.arg("--release");
     }
@@ -82,7 +97,7 @@ fn build() -> PathBuf {
         .stdin(Stdio::null());
     assert!(
         cargo.status().expect("cargo").success(),
-        "popa3d does not build"
+        "{package} does not build"
     );
-    profile.join("popa3d")
+    profile.join(package)
 }

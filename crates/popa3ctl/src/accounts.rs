@@ -1,0 +1,151 @@
+//! Whose maildrop a user's is, and where: as auth and the spawner would find it, without a password.
+
+use std::path::{Path, PathBuf};
+
+use confine::identity::Identity;
+use confine::users;
+use maildrop::{Expanded, Location};
+use messages::account::{Account, Rights};
+use messages::auth::{AuthConfig, Backend, DecoyKey};
+use messages::spawner::SpawnerConfig;
+use role_master::installation::Installation;
+
+use crate::users_file::UsersFile;
+
+/// A user's maildrop.
+#[derive(Clone, Debug)]
+pub struct Owner {
+    /// Whose it is.
+    pub account: Account,
+    /// The template of its location.
+    pub template: String,
+    /// Where it is.
+    pub location: Expanded,
+}
+
+impl Owner {
+    /// The same account with its maildrop elsewhere.
+    ///
+    /// # Errors
+    /// The template is wrong, or the account does not fit it.
+    pub fn elsewhere(&self, template: &str) -> Result<Owner, String> {
+        locate(self.account.clone(), template.to_owned())
+    }
+
+    /// The maildrop's path, by which its files in the state directory are named.
+    pub fn path(&self) -> PathBuf {
+        self.location.path()
+    }
+}
+
+/// Looks users up.
+pub struct Accounts {
+    auth: AuthConfig,
+    spawner: SpawnerConfig,
+}
+
+impl Accounts {
+    /// Of a server.
+    pub fn of(installation: &Installation) -> Self {
+        // The key makes salts of strangers, and there are none here.
+        let no_key = DecoyKey(Default::default());
+        Accounts {
+            auth: installation.configuration.auth(&no_key),
+            spawner: installation.configuration.spawner(),
+        }
+    }
+
+    /// The user's maildrop. Virtual domains by address are not looked into: their users are not known by name alone.
+    ///
+    /// # Errors
+    /// One sentence: no store knows the user, or the maildrop cannot be located.
+    pub fn owner(&self, name: &str) -> Result<Owner, String> {
+        let account = self.account(name)?;
+        let template = account.maildrop.as_ref().unwrap_or(&self.spawner.location);
+        let template = template.clone();
+        locate(account, template)
+    }
+
+    fn account(&self, name: &str) -> Result<Account, String> {
+        for backend in &self.auth.backends {
+            let found = match backend {
+                Backend::UsersFile => self.of_users_file(&self.auth.users_file, name)?,
+                Backend::Pam | Backend::Shadow => of_system(name)?,
+            };
+            if let Some(account) = found {
+                return Ok(account);
+            }
+        }
+        Err("no such user".to_owned())
+    }
+
+    fn of_users_file(&self, path: &Path, name: &str) -> Result<Option<Account>, String> {
+        let file = UsersFile::read(path)?;
+        let Some(line) = file.users().find(|line| line.name == name) else {
+            return Ok(None);
+        };
+        let [uid, gid, home, maildrop] = line.fields();
+        let mut account = match (&self.auth.own, uid, gid) {
+            (Some(own), ..) => own.clone(),
+            (None, Some(uid), Some(gid)) => {
+                let number =
+                    |text: &str| text.parse::<u32>().map_err(|_| "has no usable uid and gid");
+                account(
+                    name,
+                    number(uid)?,
+                    number(gid)?,
+                    home.unwrap_or("/nonexistent"),
+                )?
+            }
+            _ => of_system(name)?.ok_or("has no uid, and is no user of the system")?,
+        };
+        name.clone_into(&mut account.name);
+        account.maildrop = maildrop.map(str::to_owned);
+        Ok(Some(account))
+    }
+}
+
+fn of_system(name: &str) -> Result<Option<Account>, String> {
+    let user = users::by_name(name).map_err(|error| format!("password database: {error}"))?;
+    user.map(|user| account(&user.name, user.uid, user.gid, &user.home))
+        .transpose()
+}
+
+fn account(name: &str, uid: u32, gid: u32, home: &str) -> Result<Account, String> {
+    let (Ok(uid), Ok(gid)) = (uid.try_into(), gid.try_into()) else {
+        return Err("is root, whose mail is not served".to_owned());
+    };
+    Ok(Account {
+        name: name.to_owned(),
+        uid,
+        gid,
+        home: home.to_owned(),
+        maildrop: None,
+        rights: Rights::Full,
+    })
+}
+
+fn locate(account: Account, template: String) -> Result<Owner, String> {
+    let location = Location::parse(&template)
+        .and_then(|location| {
+            location.expand(&maildrop::Account {
+                name: &account.name,
+                home: &account.home,
+            })
+        })
+        .map_err(|error| format!("{template}: {error}"))?;
+    Ok(Owner {
+        account,
+        template,
+        location,
+    })
+}
+
+/// Whom a helper process of this account becomes; `None` where it is the caller, who is not root.
+pub fn identity(installation: &Installation, account: &Account) -> Option<Identity> {
+    installation.spawner().map(|_| Identity {
+        uid: account.uid,
+        gid: account.gid,
+        groups: vec![account.gid],
+    })
+}
