@@ -3,7 +3,9 @@
 //!
 //! Nothing here is given anything foreign: the tables are constants. For each call without
 //! conditions the kernel keeps the answer in a bitmap (Linux 5.11), so what counts is the time to
-//! install: it runs the filter once for every call there is.
+//! install, and each session installs two programs: the kernel translates and compiles every
+//! instruction, and runs the program once for every call there is. So the program is as short as it
+//! can be: numbers with the same answer are one range, and answers are shared.
 
 use std::collections::BTreeMap;
 
@@ -34,6 +36,8 @@ const ARGUMENTS: u32 = 16;
 /// What the filter answers to a call.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Answer<'a> {
+    /// The usual denial.
+    Deny,
     Allow,
     /// Allow if all rules of one of the alternatives hold; else this error number, or the usual denial.
     AllowIf(&'a [&'static [ArgRule]], Option<u16>),
@@ -42,81 +46,150 @@ pub(super) enum Answer<'a> {
 
 /// `None` if it would be longer than the kernel takes.
 pub(super) fn compile(answers: &BTreeMap<u32, Answer<'_>>, deny: Deny) -> Option<Vec<sock_filter>> {
-    let deny = match deny {
-        Deny::Kill => ret(libc::SECCOMP_RET_KILL_PROCESS),
-        Deny::Errno(number) => ret_errno(number),
+    let mut program = Backwards {
+        instructions: Vec::new(),
+        deny: match deny {
+            Deny::Kill => libc::SECCOMP_RET_KILL_PROCESS,
+            Deny::Errno(number) => errno(number),
+        },
     };
-    let answers: Vec<(u32, Answer<'_>)> = answers
-        .iter()
-        .map(|(&number, &answer)| (number, answer))
-        .collect();
-    let mut program = vec![
-        load(ARCH),
-        jump(BPF_JEQ, ARCHITECTURE, 1, 0),
-        ret(libc::SECCOMP_RET_KILL_PROCESS),
-        load(NUMBER),
-    ];
-    program.extend(search(&answers, deny)?);
-    (program.len() <= MAX_INSTRUCTIONS).then_some(program)
+    let search = program.search(&ranges(answers))?;
+    program.go_on_at(search)?;
+    let number = program.push(load(NUMBER));
+    let foreign = program.ret(libc::SECCOMP_RET_KILL_PROCESS);
+    program.branch(BPF_JEQ, ARCHITECTURE, number, foreign)?;
+    program.push(load(ARCH));
+    program.finish()
 }
 
-/// Finds the call's number among these and answers.
-fn search(answers: &[(u32, Answer<'_>)], deny: sock_filter) -> Option<Vec<sock_filter>> {
-    if answers.is_empty() {
-        return Some(vec![deny]);
+/// The answers to all numbers there are: each from its number on, up to the next one's.
+fn ranges<'a>(answers: &BTreeMap<u32, Answer<'a>>) -> Vec<(u32, Answer<'a>)> {
+    let mut ranges = vec![(0, Answer::Deny)];
+    for (&number, &answer) in answers {
+        ranges.pop_if(|(first, _)| *first == number);
+        ranges.push((number, answer));
+        ranges.extend(number.checked_add(1).map(|next| (next, Answer::Deny)));
     }
-    if let [(number, answer)] = answers {
-        let then = reply(*answer, deny)?;
-        let mut program = vec![jump(BPF_JEQ, *number, 0, u8::try_from(then.len()).ok()?)];
-        program.extend(then);
-        program.push(deny);
-        return Some(program);
-    }
-    let (lower, upper) = answers.split_at(answers.len().div_euclid(2));
-    let (first_of_upper, _) = upper.first()?;
-    let lower = search(lower, deny)?;
-    let upper = search(upper, deny)?;
-    // Conditional jumps reach 255 instructions only, so they jump over an unconditional one.
-    let mut program = vec![
-        jump(BPF_JGE, *first_of_upper, 0, 1),
-        jump(BPF_JA, u32::try_from(lower.len()).ok()?, 0, 0),
-    ];
-    program.extend(lower);
-    program.extend(upper);
-    Some(program)
+    ranges.dedup_by(|(_, later), (_, earlier)| match (later, earlier) {
+        (Answer::Deny, Answer::Deny) | (Answer::Allow, Answer::Allow) => true,
+        (Answer::Errno(later), Answer::Errno(earlier)) => later == earlier,
+        _ => false,
+    });
+    ranges
 }
 
-/// What follows once the call's number is known.
-fn reply(answer: Answer<'_>, deny: sock_filter) -> Option<Vec<sock_filter>> {
-    let (alternatives, otherwise) = match answer {
-        Answer::Allow => return Some(vec![ret(libc::SECCOMP_RET_ALLOW)]),
-        Answer::Errno(number) => return Some(vec![ret_errno(number)]),
-        Answer::AllowIf(alternatives, otherwise) => (alternatives, otherwise),
-    };
-    let mut program = Vec::new();
-    for rules in alternatives {
-        program.extend(all_hold(rules)?);
-    }
-    program.push(otherwise.map_or(deny, ret_errno));
-    Some(program)
+/// A program under construction, its last instruction first: jumps go forward only, so that whatever one leads to is there
+/// already.
+struct Backwards {
+    instructions: Vec<sock_filter>,
+    /// What is returned where nothing else is said.
+    deny: u32,
 }
 
-/// Allows if all rules hold, else goes on behind.
-fn all_hold(rules: &[ArgRule]) -> Option<Vec<sock_filter>> {
-    let mut program = vec![ret(libc::SECCOMP_RET_ALLOW)];
-    // From the last to the first, as each must know how far it is to the end.
-    for rule in rules.iter().rev() {
-        let to_end = u8::try_from(program.len()).ok()?;
-        let mut test = vec![load(argument(rule.index))];
-        if rule.mask != u32::MAX {
-            test.push(instruction(BPF_ALU | BPF_AND | BPF_K, rule.mask, 0, 0));
+/// An instruction, by its number from the end.
+type Label = usize;
+
+/// How far a conditional jump is let reach. The kernel's limit is 255; two jumps may have to be put in between.
+const MAX_REACH: usize = 250;
+
+impl Backwards {
+    /// Finds the answer to the call whose number is in the accumulator. Each range goes up to the next one's first number.
+    fn search(&mut self, ranges: &[(u32, Answer<'_>)]) -> Option<Label> {
+        if let [(_, answer)] = ranges {
+            return self.reply(*answer);
         }
-        let (then, otherwise) = if rule.equal { (0, to_end) } else { (to_end, 0) };
-        test.push(jump(BPF_JEQ, rule.value, then, otherwise));
-        test.append(&mut program);
-        program = test;
+        let (lower, upper) = ranges.split_at(ranges.len().div_euclid(2));
+        let (first_of_upper, _) = upper.first()?;
+        let upper = self.search(upper)?;
+        let lower = self.search(lower)?;
+        self.branch(BPF_JGE, *first_of_upper, upper, lower)
     }
-    Some(program)
+
+    /// What follows once the call's number is known.
+    fn reply(&mut self, answer: Answer<'_>) -> Option<Label> {
+        let (alternatives, otherwise) = match answer {
+            Answer::Deny => return Some(self.ret(self.deny)),
+            Answer::Allow => return Some(self.ret(libc::SECCOMP_RET_ALLOW)),
+            Answer::Errno(number) => return Some(self.ret(errno(number))),
+            Answer::AllowIf(alternatives, otherwise) => (alternatives, otherwise),
+        };
+        let denied = self.ret(otherwise.map_or(self.deny, errno));
+        let mut alternatives = alternatives.iter().rev();
+        alternatives.try_fold(denied, |otherwise, rules| self.all_hold(rules, otherwise))
+    }
+
+    /// Allows if all rules hold, else goes on at `otherwise`.
+    fn all_hold(&mut self, rules: &[ArgRule], otherwise: Label) -> Option<Label> {
+        let allowed = self.ret(libc::SECCOMP_RET_ALLOW);
+        rules.iter().rev().try_fold(allowed, |then, rule| {
+            let (equal, different) = match rule.equal {
+                true => (then, otherwise),
+                false => (otherwise, then),
+            };
+            self.branch(BPF_JEQ, rule.value, equal, different)?;
+            if rule.mask != u32::MAX {
+                self.push(instruction(BPF_ALU | BPF_AND | BPF_K, rule.mask));
+            }
+            Some(self.push(load(argument(rule.index))))
+        })
+    }
+
+    /// Returns an action: by an instruction that is in reach, or by one more.
+    fn ret(&mut self, action: u32) -> Label {
+        let ret = instruction(BPF_RET | BPF_K, action);
+        let same = |other: &sock_filter| (other.code, other.k) == (ret.code, ret.k);
+        let found = self.instructions.iter().rposition(same);
+        let in_reach = |label: &Label| self.distance(*label).is_some_and(|far| far < MAX_REACH);
+        found.filter(in_reach).unwrap_or_else(|| self.push(ret))
+    }
+
+    /// Compares the accumulator with `value`.
+    fn branch(&mut self, kind: u32, value: u32, then: Label, otherwise: Label) -> Option<Label> {
+        let then = self.within_reach(then)?;
+        let otherwise = self.within_reach(otherwise)?;
+        let (then, otherwise) = (self.distance(then)?, self.distance(otherwise)?);
+        Some(self.push(sock_filter {
+            jt: u8::try_from(then).ok()?,
+            jf: u8::try_from(otherwise).ok()?,
+            ..instruction(BPF_JMP | kind | BPF_K, value)
+        }))
+    }
+
+    /// The same place, or an unconditional jump to it, which reaches everywhere.
+    fn within_reach(&mut self, label: Label) -> Option<Label> {
+        match self.distance(label)? {
+            ..MAX_REACH => Some(label),
+            _ => self.jump(label),
+        }
+    }
+
+    /// Sees to it that what comes next in the making goes on at `label`.
+    fn go_on_at(&mut self, label: Label) -> Option<Label> {
+        match self.distance(label)? {
+            0 => Some(label),
+            _ => self.jump(label),
+        }
+    }
+
+    fn jump(&mut self, label: Label) -> Option<Label> {
+        let distance = u32::try_from(self.distance(label)?).ok()?;
+        Some(self.push(instruction(BPF_JMP | BPF_JA, distance)))
+    }
+
+    /// How many instructions lie between the next one in the making and `label`.
+    fn distance(&self, label: Label) -> Option<usize> {
+        self.instructions.len().checked_sub(1)?.checked_sub(label)
+    }
+
+    fn push(&mut self, instruction: sock_filter) -> Label {
+        self.instructions.push(instruction);
+        self.instructions.len().saturating_sub(1)
+    }
+
+    fn finish(mut self) -> Option<Vec<sock_filter>> {
+        self.instructions.reverse();
+        (self.instructions.len() <= MAX_INSTRUCTIONS).then_some(self.instructions)
+    }
 }
 
 /// Where the lower half of an argument lies; both architectures are little-endian.
@@ -125,27 +198,20 @@ fn argument(index: u8) -> u32 {
 }
 
 fn load(offset: u32) -> sock_filter {
-    instruction(BPF_LD | BPF_W | BPF_ABS, offset, 0, 0)
+    instruction(BPF_LD | BPF_W | BPF_ABS, offset)
 }
 
-fn jump(kind: u32, value: u32, then: u8, otherwise: u8) -> sock_filter {
-    instruction(BPF_JMP | kind | BPF_K, value, then, otherwise)
+/// A call fails with this number.
+fn errno(number: u16) -> u32 {
+    libc::SECCOMP_RET_ERRNO | u32::from(number)
 }
 
-fn ret(action: u32) -> sock_filter {
-    instruction(BPF_RET | BPF_K, action, 0, 0)
-}
-
-fn ret_errno(number: u16) -> sock_filter {
-    ret(libc::SECCOMP_RET_ERRNO | u32::from(number))
-}
-
-fn instruction(code: u32, value: u32, then: u8, otherwise: u8) -> sock_filter {
+fn instruction(code: u32, value: u32) -> sock_filter {
     // All codes are below 256.
     sock_filter {
         code: code as u16,
-        jt: then,
-        jf: otherwise,
+        jt: 0,
+        jf: 0,
         k: value,
     }
 }
@@ -293,8 +359,38 @@ mod tests {
     }
 
     #[test]
+    fn a_long_program_answers_like_a_short_one() {
+        const RULES: &[&[ArgRule]] = &[&[ArgRule::is(0, 7)], &[ArgRule::is_not(1, 0)]];
+        let answers: BTreeMap<u32, Answer<'_>> = (0..900)
+            .map(|number| match number % 5 {
+                0 => (number, Answer::Allow),
+                1 => (number, Answer::Errno(38)),
+                2 => (number, Answer::AllowIf(RULES, Some(1))),
+                3 => (number, Answer::AllowIf(RULES, None)),
+                _ => (number, Answer::Deny),
+            })
+            .collect();
+        let program = compile(&answers, Deny::Kill).unwrap();
+        assert!(program.len() > 4 * 255);
+        for number in 0..1000 {
+            let answer = |arguments| answer(&program, ARCHITECTURE, number, arguments);
+            let (allowed, denied) = match (number, number % 5) {
+                (900.., _) | (_, 4) => (SECCOMP_RET_KILL_PROCESS, SECCOMP_RET_KILL_PROCESS),
+                (_, 0) => (SECCOMP_RET_ALLOW, SECCOMP_RET_ALLOW),
+                (_, 1) => (SECCOMP_RET_ERRNO | 38, SECCOMP_RET_ERRNO | 38),
+                (_, 2) => (SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO | 1),
+                _ => (SECCOMP_RET_ALLOW, SECCOMP_RET_KILL_PROCESS),
+            };
+            assert_eq!(answer([7, 0, 0, 0, 0, 0]), allowed, "{number}");
+            assert_eq!(answer([0, 3, 0, 0, 0, 0]), allowed, "{number}");
+            assert_eq!(answer([0; 6]), denied, "{number}");
+        }
+    }
+
+    #[test]
     fn too_long_a_table_is_refused() {
-        let answers = (0..3000).map(|number| (number, Answer::Allow)).collect();
+        let every_other = (0..3000).map(|number| 2 * number);
+        let answers = every_other.map(|number| (number, Answer::Allow)).collect();
         assert!(compile(&answers, Deny::Kill).is_none());
     }
 }
