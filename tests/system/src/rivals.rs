@@ -17,6 +17,9 @@ use std::process::{Child, Command, Stdio};
 /// Where they listen; Dovecot in TLS too, on port 995.
 pub const ADDRESS: ([u8; 4], u16) = ([127, 0, 0, 1], 110);
 
+/// Logs in for everybody at Dovecot, as `alice*master`, by Alice's password.
+pub const MASTER: &str = "master";
+
 /// Courier's own user, which its packages would make.
 const COURIER_ID: u32 = 5110;
 
@@ -77,11 +80,15 @@ pub fn dovecot(machine: &Machine, location: &str, authority: &Authority) -> Opti
         format!("{name}:{{PLAIN}}{password}:{id}:{id}::/home/{name}::\n")
     };
     fs::write(directory.join("passwd"), PEOPLE.map(line).concat()).expect("a file");
+    let master = format!("{MASTER}:{{PLAIN}}{}\n", PEOPLE[0].password);
+    fs::write(directory.join("masters"), master).expect("a file");
     let configuration = format!(
         "base_dir = {run}\nstate_dir = {run}\nlog_path = {log}\nprotocols = pop3\nlisten = 127.0.0.1\n\
          default_internal_user = nobody\ndefault_internal_group = nogroup\ndefault_login_user = nobody\n\
          auth_mechanisms = plain login\ndisable_plaintext_auth = no\n\
          ssl = yes\nssl_cert = <{certificate}\nssl_key = <{key}\n\
+         auth_master_user_separator = *\n\
+         passdb {{\n driver = passwd-file\n args = scheme=PLAIN {masters}\n master = yes\n}}\n\
          passdb {{\n driver = passwd-file\n args = scheme=PLAIN {passwd}\n}}\n\
          userdb {{\n driver = passwd-file\n args = {passwd}\n}}\n\
          mail_location = {location}\nmbox_write_locks = fcntl\nmail_privileged_group = mail\n\
@@ -92,6 +99,7 @@ pub fn dovecot(machine: &Machine, location: &str, authority: &Authority) -> Opti
         certificate = pair.certificate.display(),
         key = pair.key.display(),
         passwd = at("passwd"),
+        masters = at("masters"),
     );
     fs::write(directory.join("dovecot.conf"), configuration).expect("a file");
     let master = Command::new("/usr/sbin/dovecot")

@@ -3,6 +3,7 @@
 use super::clients::Clients;
 use super::{deliver_mbox, done, mail, popa3ctl, twins};
 use std::fs;
+use std::os::unix::fs::chown;
 use std::path::Path;
 use system_tests::corpus;
 use system_tests::site::{Setup, Site};
@@ -76,8 +77,20 @@ fn mail_that_has_broken_other_servers_is_converted_octet_for_octet() {
         let server = site.serve();
         let before = view(site);
         assert_eq!(before.0.len(), nasty.len());
+        // Sessions and a conversion keep each other off.
+        let to = ["convert", ALICE.name, "--to", "maildir:%h/Maildir"];
+        let pop = site.login(ALICE);
+        let refused = popa3ctl(site, &to);
+        let expected = "a session has the maildrop";
+        assert!(refused.errors.contains(expected), "{}", refused.errors);
+        drop(pop);
         drop(server);
-        done(site, &["convert", ALICE.name, "--to", "maildir:%h/Maildir"]);
+        // What a conversion that was killed has left.
+        let left = "/home/alice/Maildir.popa3ctl-new";
+        fs::create_dir(left).expect("a directory");
+        chown(left, Some(ALICE.id), Some(ALICE.id)).expect("an owner");
+        done(site, &to);
+        assert!(!Path::new(left).exists());
         site.reconfigure(|setup| setup.set("maildrop", "location", r#""maildir:%h/Maildir""#));
         let _server = site.serve();
         assert_eq!(view(site), before);

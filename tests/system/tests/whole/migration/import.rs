@@ -5,9 +5,9 @@ use super::{deliver_maildir, deliver_mbox, done, mail, popa3ctl, twins};
 use std::fs;
 use system_tests::certificates::Authority;
 use system_tests::rivals::{self, Rival};
-use system_tests::run;
 use system_tests::site::{Setup, Site};
 use system_tests::users::ALICE;
+use system_tests::{poll, run};
 
 const MAILDIR: &str = r#""maildir:%h/Maildir""#;
 
@@ -62,7 +62,7 @@ fn from_dovecots_maildir_by_the_list_it_has_left() {
 }
 
 #[test]
-fn from_dovecots_mbox_while_it_runs_in_tls() {
+fn from_dovecots_mbox_while_it_runs_in_tls_by_a_master_user() {
     Setup::new().as_root(|site| {
         // Dovecot marks what has been read in the mailbox itself.
         let mail = [mail(), twins()].concat();
@@ -74,7 +74,15 @@ fn from_dovecots_mbox_while_it_runs_in_tls() {
         };
         let ca = authority.file().display().to_string();
         let import = |old: Option<Rival>| {
-            let from = ["--from", "pop3s://127.0.0.1", "--ca", &ca];
+            let login = format!("%u*{}", rivals::MASTER);
+            let from = [
+                "--from",
+                "pop3s://127.0.0.1",
+                "--ca",
+                &ca,
+                "--login",
+                &login,
+            ];
             let arguments = |act| [&["uidl", act, ALICE.name], &from[..]].concat();
             // A client that came now would fetch everything again.
             let before = popa3ctl(site, &arguments("verify"));
@@ -186,5 +194,84 @@ fn from_popa3d_nothing_has_to_be_carried_over() {
         nothing_comes_twice(site, popa3d, mail.len(), import, || {
             deliver_mbox(&twins()[..1]);
         });
+    });
+}
+
+#[test]
+fn from_qpopper_by_the_header_fields_it_has_written() {
+    Setup::new().as_root(|site| {
+        let mail: Vec<String> = (1..)
+            .zip(mail())
+            .map(|(number, message)| match number {
+                1 => message,
+                _ => format!("X-UIDL: Qp!{number}\n{message}"),
+            })
+            .collect();
+        deliver_mbox(&mail);
+        let said = done(site, &["uidl", "import", ALICE.name, "--from", "x-uidl"]);
+        assert!(said.contains("9 carried over"), "{said}");
+        let server = site.serve();
+        let ids = site.login(ALICE).list("UIDL");
+        assert_eq!(ids[1..3], ["2 Qp!2", "3 Qp!3"], "{}", server.log());
+    });
+}
+
+#[test]
+fn from_qmail_only_names_that_begin_with_a_tilde_are_carried_over() {
+    Setup::new()
+        .set("maildrop", "location", MAILDIR)
+        .as_root(|site| {
+            let maildir = deliver_maildir(&mail()[..2], 0);
+            let from = maildir.join("new/1700000001.M1P1.host");
+            fs::rename(from, maildir.join("cur/~1.host:2,S")).expect("a message");
+            let arguments = |act| ["uidl", act, ALICE.name, "--from", "qmail"];
+            assert_eq!(popa3ctl(site, &arguments("verify")).status.code(), Some(1));
+            done(site, &arguments("import"));
+            done(site, &arguments("verify"));
+            let _server = site.serve();
+            let ids = site.login(ALICE).list("UIDL");
+            assert_eq!(ids, ["1 ~1.host", "2 1700000000.M0P1.host"]);
+        });
+}
+
+#[test]
+fn the_log_counts_ids_that_vanished_and_ids_that_changed() {
+    Setup::new().as_root(|site| {
+        let mail = mail();
+        deliver_mbox(&mail);
+        let server = site.serve();
+        let mut sessions = 0;
+        let mut session = |expected: &str| {
+            site.login(ALICE).ok("QUIT");
+            sessions += 1;
+            let lines = || {
+                let log = server.log();
+                let ends = log.lines().filter(|line| line.starts_with("session ended"));
+                ends.map(str::to_owned).collect::<Vec<_>>()
+            };
+            let line = poll::until("the session's last line", || {
+                lines().get(sessions - 1).cloned()
+            });
+            match expected {
+                "" => assert!(!line.contains("ids_"), "{line}"),
+                _ => assert!(line.contains(expected), "{line}"),
+            }
+        };
+        // Nothing is known of a session before the first.
+        session("");
+        session("ids_gone=0 ids_changed=0");
+        let path = "/var/mail/alice";
+        fs::remove_file(path).expect("the mailbox");
+        deliver_mbox(&mail[2..]);
+        session("ids_gone=2 ids_changed=0");
+        session("ids_gone=0 ids_changed=0");
+        let file = site.directory.join("list");
+        let list = done(site, &["uidl", "export", ALICE.name]);
+        let own = list.lines().nth(1).and_then(|line| line.split(' ').next());
+        let list = format!("popa3d-ids 1\n{} other\n", own.expect("an id"));
+        fs::write(&file, list).expect("a file");
+        let file = file.display().to_string();
+        done(site, &["uidl", "import", ALICE.name, "--file", &file]);
+        session("ids_gone=0 ids_changed=1");
     });
 }

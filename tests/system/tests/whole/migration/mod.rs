@@ -3,6 +3,7 @@
 
 mod clients;
 mod convert;
+mod faults;
 mod import;
 mod odd;
 
