@@ -1,4 +1,4 @@
-//! What UPDATE of an mbox leaves when it is interrupted at any of its system calls, or by a power cut.
+//! What UPDATE leaves when it is interrupted at any of its system calls, or by a power cut.
 //!
 //! A *point* is one mailbox, one set of messages to delete, one size of batches, one system call and one way in which that
 //! goes wrong. At each, mail is delivered afterwards, the mailbox is opened with something going wrong at a random call of
@@ -6,9 +6,12 @@
 //! before, or what is left of it when the messages have been deleted, and in any case the latter if that was reported; all
 //! that was delivered follows, once; and the journal is idle and holds no mail.
 //!
+//! Of a Maildir each message must be there, or be one of those that were to be deleted, while an IMAP server renames them.
+//!
 //! `cargo run --release -p crash-tests -- --help` runs campaigns; the tests take a sample of their points.
 
 mod count;
+pub mod maildir;
 mod place;
 pub mod point;
 pub mod power;

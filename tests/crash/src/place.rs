@@ -130,30 +130,19 @@ impl Place {
     }
 
     fn command(&self, what: &str) -> Command {
-        let mut command = Command::new(&self.driver);
+        let mut command = command_for(&self.driver);
         command.arg(what).arg(self.mailbox()).arg(self.journal());
         command.arg(self.batch.to_string());
-        if rustix::process::geteuid().is_root() {
-            command.uid(USER).gid(USER);
-        }
-        command.env_clear().stdin(Stdio::null());
         command
     }
 
-    fn run(&self, mut command: Command, fault: Option<(usize, Fault)>) -> io::Result<Outcome> {
-        let (mut reader, writer) = io::pipe()?;
-        command.stdout(writer);
+    fn run(&self, command: Command, fault: Option<(usize, Fault)>) -> io::Result<Outcome> {
         let watched = [
             &*self.directory.join("mail"),
             &*self.directory.join("state"),
         ];
-        let run = faults::run(&mut command, &watched, fault, false)?;
-        drop(command);
-        let said = io::read_to_string(&mut reader)?;
-        Ok(Outcome {
-            done: said.starts_with("done"),
-            run,
-            said,
+        run(command, |command| {
+            faults::run(command, &watched, fault, false)
         })
     }
 
@@ -182,8 +171,35 @@ impl Place {
     }
 }
 
+/// The program, as the user.
+pub(crate) fn command_for(driver: &Path) -> Command {
+    let mut command = Command::new(driver);
+    if rustix::process::geteuid().is_root() {
+        command.uid(USER).gid(USER);
+    }
+    command.env_clear().stdin(Stdio::null());
+    command
+}
+
+/// Runs the program and hears what it says.
+pub(crate) fn run(
+    mut command: Command,
+    trace: impl FnOnce(&mut Command) -> io::Result<Run>,
+) -> io::Result<Outcome> {
+    let (mut reader, writer) = io::pipe()?;
+    command.stdout(writer);
+    let run = trace(&mut command)?;
+    drop(command);
+    let said = io::read_to_string(&mut reader)?;
+    Ok(Outcome {
+        done: said.starts_with("done"),
+        run,
+        said,
+    })
+}
+
 /// Gives a file to the user.
-fn own(path: &Path) -> io::Result<()> {
+pub(crate) fn own(path: &Path) -> io::Result<()> {
     match rustix::process::geteuid().is_root() {
         true => chown(path, Some(USER), Some(USER)),
         false => Ok(()),

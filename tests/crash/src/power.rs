@@ -22,6 +22,9 @@ const PAGE: u64 = 4096;
 /// The shares of them that do, in percent: nothing and everything among them.
 const SHARES: [usize; 5] = [0, 10, 50, 90, 100];
 
+/// A file system commits of its own accord before one of so many power cuts.
+const TIMES_BETWEEN_COMMITS: usize = 4;
+
 /// A process that has just been killed may keep the file system busy for so long.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -56,8 +59,8 @@ impl Disk {
         &self.mounted
     }
 
-    /// Cuts the power: of the dirty pages of `files` a random part has been written by then, of the rest nothing. Then the
-    /// power is back.
+    /// Cuts the power: of the dirty pages of `files` a random part has been written by then, of the rest nothing; sometimes
+    /// the file system had just written everything of its own accord. Then the power is back.
     ///
     /// # Errors
     /// Something else than the wanted failed.
@@ -76,6 +79,9 @@ impl Disk {
             for page in pages {
                 disk::write_back(&file, page * PAGE, PAGE)?;
             }
+        }
+        if random.once_in(TIMES_BETWEEN_COMMITS) {
+            rustix::fs::syncfs(File::open(&self.mounted)?)?;
         }
         disk::shut_down(&File::open(&self.mounted)?)?;
         self.unmount()?;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crash_tests::point::{BATCHES, FAULTS, Point};
-use crash_tests::{Count, Place, shapes};
+use crash_tests::{Count, Place, maildir, shapes};
 
 /// Power cuts of each file system.
 const CUTS: &str = "16";
@@ -48,7 +48,37 @@ fn no_point_of_the_sample_leaves_a_mailbox_that_it_should_not() {
 }
 
 #[test]
+fn no_point_of_the_sample_leaves_a_maildir_that_it_should_not() {
+    let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+    let driver = Path::new(env!("CARGO_BIN_EXE_driver"));
+    let target = maildir::Target::new(directory.path(), driver).unwrap();
+    let mut sum = Count::default();
+    for shape in maildir::shapes() {
+        let calls = target.calls(&shape).unwrap();
+        assert!(calls >= shape.deleted.len() + 2, "{}", shape.name);
+        for (at, fault) in FAULTS.into_iter().enumerate() {
+            let call = 1 + at * 7 % calls;
+            let (count, complaint) = target.try_at(&shape, call, fault, 1, || Ok(())).unwrap();
+            assert_eq!(complaint, None, "{}, {fault:?} at {call}", shape.name);
+            sum += count;
+        }
+    }
+    println!("{sum}");
+    // Calls are more or fewer, as messages are found elsewhere.
+    assert!(sum.hit > sum.points / 2 && sum.twice > sum.points / 4);
+}
+
+#[test]
 fn no_power_cut_of_the_sample_leaves_a_mailbox_that_it_should_not() {
+    cut_power(&[]);
+}
+
+#[test]
+fn no_power_cut_of_the_sample_leaves_a_maildir_that_it_should_not() {
+    cut_power(&["--maildir"]);
+}
+
+fn cut_power(more: &[&str]) {
     if !rustix::process::geteuid().is_root() {
         println!("skipped, needs root");
         return;
@@ -61,6 +91,7 @@ fn no_power_cut_of_the_sample_leaves_a_mailbox_that_it_should_not() {
         }
         let output = Command::new(env!("CARGO_BIN_EXE_crash"))
             .args(["power", kind, "--points", CUTS])
+            .args(more)
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&output.stdout);

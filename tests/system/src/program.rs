@@ -74,8 +74,10 @@ pub fn debian(path: &str) -> Option<PathBuf> {
 /// The directory of this build: `target/debug` or `target/release`.
 fn profile() -> PathBuf {
     let this = std::env::current_exe().expect("the path of this program");
+    // Tests are in `deps` below it.
     this.ancestors()
-        .nth(2)
+        .skip(1)
+        .find(|directory| !directory.ends_with("deps"))
         .expect("a profile directory")
         .to_owned()
 }

@@ -1,12 +1,15 @@
 //! Campaigns of crashes.
 //!
-//!     crash points [--points N] [--seed N] [--threads N] [--directory DIRECTORY]
-//!     crash power ext4|xfs [--points N] [--seed N] [--directory DIRECTORY]
-//!     crash server [--step N] [--alone]
+//!     crash points  [--points N] [--seed N] [--threads N] [--directory DIRECTORY]
+//!     crash maildir [--points N] [--seed N] [--threads N] [--directory DIRECTORY] [--rounds N]
+//!     crash power ext4|xfs [--points N] [--seed N] [--directory DIRECTORY] [--maildir]
+//!     crash server [--step N] [--alone] [--dovecot]
 //!
 //! `points` tries every call in every way, for every shape of mailbox and size of batches, in a random order, up to as many
-//! as are asked for; now and then it says how far it is. `power` cuts the power of a file system at so many of them, after each interruption. `server` does it with the
-//! whole server, or with Debian's where POPA3D_UNDER_TEST is `original`; `--alone` kills single processes of it.
+//! as are asked for; now and then it says how far it is. `maildir` does so for Maildirs, that many rounds, each with other
+//! renames meanwhile. `power` cuts the power of a file system at so many points, after each interruption. `server` tries
+//! every call, or every N-th, with the whole server; or with Debian's where POPA3D_UNDER_TEST is `original`, or with
+//! Dovecot; `--alone` kills single processes of it.
 //!
 //! Prints sums, and what was found wrong; fails if that is anything.
 
@@ -24,7 +27,7 @@ use crash_tests::point::{BATCHES, FAULTS, Point};
 use crash_tests::power::Disk;
 use crash_tests::server::Target;
 use crash_tests::shapes::{self, Shape};
-use crash_tests::{Count, Place};
+use crash_tests::{Count, Place, maildir};
 use system_tests::random::Random;
 use system_tests::site::Setup;
 use tracer::faults::Fault;
@@ -34,6 +37,12 @@ const MAX_PRINTED: usize = 20;
 
 /// A campaign takes hours.
 const POINTS_BETWEEN_REPORTS: u64 = 1000;
+
+/// Power cuts, unless fewer are asked for.
+const MAX_CUTS: usize = 100_000;
+
+/// What may come with a power cut.
+const KILLS: [Fault; 3] = [Fault::Before, Fault::After, Fault::Torn];
 
 /// Set where the program runs in a mount name space of its own.
 const INSIDE: &str = "CRASH_INSIDE";
@@ -64,17 +73,22 @@ fn run(arguments: &[String]) -> Result<Sums, Box<dyn Error>> {
     };
     let (seed, step) = (number("--seed", 1)?, number("--step", 1)?.max(1));
     let directory = Path::new(option(arguments, "--directory").unwrap_or("/dev/shm"));
+    let is_given = |name: &str| arguments.iter().any(|argument| argument == name);
+    let campaign = Campaign {
+        directory,
+        most: usize::try_from(number("--points", u32::MAX.into())?)?,
+        seed,
+        threads: number("--threads", 2)?.max(1),
+    };
     match arguments.first().map(String::as_str) {
-        Some("points") => {
-            let threads = number("--threads", 2)?.max(1);
-            points(number("--points", u64::MAX)?, seed, threads, directory)
-        }
+        Some("points") => points(&campaign),
+        Some("maildir") => maildirs(&campaign, number("--rounds", 1)?),
         Some("power") => {
             let kind = arguments.get(1).ok_or("power: ext4 or xfs?")?;
-            power(kind, number("--points", 100)?, seed, directory)
+            power(&campaign, kind, is_given("--maildir"))
         }
-        Some("server") => server(step, arguments.iter().any(|option| option == "--alone")),
-        _ => Err("usage: crash points|power|server …; see the head of its source".into()),
+        Some("server") => server(step, is_given("--alone"), is_given("--dovecot")),
+        _ => Err("usage: crash points|maildir|power|server …; see the head of its source".into()),
     }
 }
 
@@ -133,68 +147,121 @@ fn calls(place: &Place, shape: &Shape) -> Result<usize, Box<dyn Error>> {
     }
 }
 
-fn points(most: u64, seed: u64, threads: u64, directory: &Path) -> Result<Sums, Box<dyn Error>> {
-    let shapes = shapes::all();
+/// What a campaign is asked for.
+struct Campaign<'a> {
+    /// Where the maildrops are.
+    directory: &'a Path,
+    /// Points at most.
+    most: usize,
+    seed: u64,
+    threads: u64,
+}
+
+impl Campaign<'_> {
+    /// Tries all of `work` in a random order, on several threads, each in a place of its own.
+    fn try_all<W: Sync, P>(
+        &self,
+        mut work: Vec<W>,
+        place: impl Fn(&Path) -> io::Result<P> + Sync,
+        attempt: impl Fn(&mut P, &W) -> io::Result<(Fault, Count, Option<String>)> + Sync,
+    ) -> Result<Sums, Box<dyn Error>> {
+        println!("{} points in all", work.len());
+        let mut random = Random::new(self.seed);
+        for left in (1..work.len()).rev() {
+            work.swap(left, random.below(left + 1));
+        }
+        work.truncate(self.most);
+        let (next, sums) = (AtomicUsize::new(0), Mutex::new(Sums::default()));
+        let try_some = || -> io::Result<()> {
+            let scratch = tempfile::tempdir_in(self.directory)?;
+            let mut place = place(scratch.path())?;
+            while let Some(item) = work.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let (fault, count, complaint) = attempt(&mut place, item)?;
+                if let Ok(mut sums) = sums.lock() {
+                    sums.add(fault, count, complaint);
+                    if sums.total.points.is_multiple_of(POINTS_BETWEEN_REPORTS) {
+                        println!("so far: {}", sums.total);
+                    }
+                }
+            }
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..self.threads).map(|_| scope.spawn(try_some)).collect();
+            threads
+                .into_iter()
+                .try_for_each(|thread| thread.join().unwrap_or(Err(io::ErrorKind::Other.into())))
+        })?;
+        Ok(sums.into_inner().unwrap_or_default())
+    }
+}
+
+fn points(campaign: &Campaign<'_>) -> Result<Sums, Box<dyn Error>> {
+    let (shapes, driver) = (shapes::all(), driver()?);
     let mut work = Vec::new();
     {
-        let scratch = tempfile::tempdir_in(directory)?;
-        let mut place = Place::new(scratch.path(), &driver()?, BATCHES[0])?;
+        let scratch = tempfile::tempdir_in(campaign.directory)?;
+        let mut place = Place::new(scratch.path(), &driver, BATCHES[0])?;
         for shape in &shapes {
             for batch in BATCHES {
                 place.set_batch(batch);
                 for call in 1..=calls(&place, shape)? {
-                    work.extend(FAULTS.map(|fault| (shape, batch, call, fault)));
+                    work.extend(FAULTS.map(|fault| (batch, shape, call, fault)));
                 }
             }
         }
     }
-    let mut random = Random::new(seed);
-    for left in (1..work.len()).rev() {
-        work.swap(left, random.below(left + 1));
-    }
-    println!("{} points in all", work.len());
-    work.truncate(usize::try_from(most)?);
-    let (next, sums) = (AtomicUsize::new(0), Mutex::new(Sums::default()));
-    let try_all = || -> io::Result<()> {
-        let scratch = tempfile::tempdir_in(directory)?;
-        let mut place = Place::new(scratch.path(), &driver()?, BATCHES[0])?;
-        while let Some(&(shape, batch, call, fault)) =
-            work.get(next.fetch_add(1, Ordering::Relaxed))
-        {
+    campaign.try_all(
+        work,
+        |directory| Place::new(directory, &driver, BATCHES[0]),
+        |place, &(batch, shape, call, fault)| {
             place.set_batch(batch);
-            let seed = seed.wrapping_mul(batch);
+            let seed = campaign.seed.wrapping_mul(batch);
             let point = Point {
                 shape,
                 call,
                 fault,
                 seed,
             };
-            let (count, complaint) = point.try_at(&place)?;
-            let complaint = complaint.map(|complaint| {
-                format!(
-                    "{}, batches of {batch}, {fault:?} at call {call}: {complaint}",
-                    shape.name
-                )
-            });
-            if let Ok(mut sums) = sums.lock() {
-                sums.add(fault, count, complaint);
-                if sums.total.points.is_multiple_of(POINTS_BETWEEN_REPORTS) {
-                    println!("so far: {}", sums.total);
+            let (count, complaint) = point.try_at(place)?;
+            let name = format!("{}, batches of {batch}", shape.name);
+            Ok((fault, count, named(complaint, &name, fault, call)))
+        },
+    )
+}
+
+fn maildirs(campaign: &Campaign<'_>, rounds: u64) -> Result<Sums, Box<dyn Error>> {
+    let (shapes, driver) = (maildir::shapes(), driver()?);
+    let mut work = Vec::new();
+    {
+        let scratch = tempfile::tempdir_in(campaign.directory)?;
+        let target = maildir::Target::new(scratch.path(), &driver)?;
+        for shape in &shapes {
+            for call in 1..=target.calls(shape)? {
+                for round in 0..rounds {
+                    work.extend(FAULTS.map(|fault| (shape, call, fault, round)));
                 }
             }
         }
-        Ok(())
-    };
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(try_all)).collect();
-        threads
-            .into_iter()
-            .try_for_each(|thread| thread.join().unwrap_or(Err(io::ErrorKind::Other.into())))
-    })?;
-    Ok(sums.into_inner().unwrap_or_default())
+    }
+    campaign.try_all(
+        work,
+        |directory| maildir::Target::new(directory, &driver),
+        |target, &(shape, call, fault, round)| {
+            let seed = campaign.seed.wrapping_add(round) << 16;
+            let (count, complaint) = target.try_at(shape, call, fault, seed, || Ok(()))?;
+            let name = format!("{}, seed {seed}", shape.name);
+            Ok((fault, count, named(complaint, &name, fault, call)))
+        },
+    )
 }
 
-fn power(kind: &str, points: u64, seed: u64, directory: &Path) -> Result<Sums, Box<dyn Error>> {
+/// A complaint with where it was.
+fn named(complaint: Option<String>, name: &str, fault: Fault, call: usize) -> Option<String> {
+    complaint.map(|complaint| format!("{name}, {fault:?} at call {call}: {complaint}"))
+}
+
+fn power(campaign: &Campaign<'_>, kind: &str, maildir: bool) -> Result<Sums, Box<dyn Error>> {
     if std::env::var_os(INSIDE).is_none() {
         let mut unshare = Command::new("unshare");
         unshare.args(["--mount", "--propagation", "private"]);
@@ -203,14 +270,22 @@ fn power(kind: &str, points: u64, seed: u64, directory: &Path) -> Result<Sums, B
             .args(std::env::args_os().skip(1));
         return Err(unshare.env(INSIDE, "").exec().into());
     }
-    let scratch = tempfile::tempdir_in(directory)?;
+    let scratch = tempfile::tempdir_in(campaign.directory)?;
     let disk = Disk::new(scratch.path(), kind)?;
+    let mut random = Random::new(campaign.seed);
+    let most = campaign.most.min(MAX_CUTS);
+    match maildir {
+        true => cut_maildirs(&disk, most, &mut random),
+        false => cut_mailboxes(&disk, most, &mut random),
+    }
+}
+
+fn cut_mailboxes(disk: &Disk, most: usize, random: &mut Random) -> Result<Sums, Box<dyn Error>> {
     let mut place = Place::new(disk.path(), &driver()?, BATCHES[0])?;
     let shapes = shapes::all();
     let mut lengths = BTreeMap::new();
-    let mut random = Random::new(seed);
     let mut sums = Sums::default();
-    for _ in 0..points {
+    for _ in 0..most {
         let at = random.below(shapes.len());
         let (shape, batch) = (&shapes[at], BATCHES[random.below(BATCHES.len())]);
         place.set_batch(batch);
@@ -225,28 +300,45 @@ fn power(kind: &str, points: u64, seed: u64, directory: &Path) -> Result<Sums, B
         let point = Point {
             shape,
             call: 1 + random.below(length),
-            fault: [Fault::Before, Fault::After, Fault::Torn][random.below(3)],
+            fault: KILLS[random.below(KILLS.len())],
             seed: random.bits(),
         };
         let (mailbox, journal) = (place.mailbox(), place.journal());
-        let cut = || disk.cut(&[&mailbox, &journal], &mut random);
+        let cut = || disk.cut(&[&mailbox, &journal], random);
         let (count, complaint) = point.try_with(&place, cut)?;
-        let complaint = complaint.map(|complaint| {
-            format!(
-                "{}, batches of {batch}, {:?} at call {}: {complaint}",
-                shape.name, point.fault, point.call
-            )
-        });
+        let name = format!("{}, batches of {batch}", shape.name);
+        let complaint = named(complaint, &name, point.fault, point.call);
         sums.add(point.fault, count, complaint);
     }
     Ok(sums)
 }
 
-fn server(step: u64, alone: bool) -> Result<Sums, Box<dyn Error>> {
+fn cut_maildirs(disk: &Disk, most: usize, random: &mut Random) -> Result<Sums, Box<dyn Error>> {
+    let target = maildir::Target::new(disk.path(), &driver()?)?;
+    let shapes = maildir::shapes();
+    let mut sums = Sums::default();
+    for _ in 0..most {
+        let shape = &shapes[random.below(shapes.len())];
+        // Each message is one call, and then there are two.
+        let call = 1 + random.below(shape.deleted.len() + 2);
+        let fault = KILLS[random.below(KILLS.len())];
+        let seed = random.bits();
+        let cut = || disk.cut(&[], random);
+        let (count, complaint) = target.try_at(shape, call, fault, seed, cut)?;
+        sums.add(fault, count, named(complaint, shape.name, fault, call));
+    }
+    Ok(sums)
+}
+
+fn server(step: u64, alone: bool, is_dovecot: bool) -> Result<Sums, Box<dyn Error>> {
     let sums = Mutex::new(Ok(Sums::default()));
     Setup::new().as_root(|site| {
+        let target = match is_dovecot {
+            true => Target::dovecot(site).map_err(|error| error.to_string()),
+            false => Ok(Target::new(site)),
+        };
         if let Ok(mut sums) = sums.lock() {
-            *sums = interrupt(&Target::new(site), step, alone);
+            *sums = target.and_then(|target| interrupt(&target, step, alone));
         }
     });
     Ok(sums.into_inner().map_err(|_| "poisoned")??)
@@ -268,9 +360,7 @@ fn interrupt(target: &Target<'_>, step: u64, alone: bool) -> Result<Sums, String
         for (number, call) in (1..=calls).step_by(step).enumerate() {
             let fault = FAULTS[number % FAULTS.len()];
             let (count, complaint) = target.try_at(shape, call, fault, alone).map_err(text)?;
-            let complaint = complaint
-                .map(|complaint| format!("{}, {fault:?} at call {call}: {complaint}", shape.name));
-            sums.add(fault, count, complaint);
+            sums.add(fault, count, named(complaint, shape.name, fault, call));
         }
     }
     Ok(sums)

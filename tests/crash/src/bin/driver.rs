@@ -1,10 +1,11 @@
-//! Works on one mailbox as a maildrop process does, with nothing around it, so that tens of thousands of runs are soon done.
+//! Works on one maildrop as a maildrop process does, with nothing around it, so that tens of thousands of runs are soon done.
 //!
 //!     driver open   MAILBOX JOURNAL BATCH
 //!     driver update MAILBOX JOURNAL BATCH INDEX,INDEX,… [MAIL OTHER-NAME]
+//!     driver maildir MAILDIR UNIQUE-ID…
 //!
 //! `update` opens the mailbox, has MAIL appended to it under another name, so that a tracer does not take that for
-//! something UPDATE does, and deletes. Prints `done`, with the number of messages at the opening, or what went wrong.
+//! something UPDATE does, and deletes. `maildir` deletes what has these unique-ids. Prints `done`, with the number of messages at the opening, or what went wrong.
 
 use std::error::Error;
 use std::fs::File;
@@ -13,7 +14,9 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use maildrop::{Account, FileLock, Journal, Keeper, Limits, Location, Maildrop, OpenOptions, open};
+use maildrop::{
+    Account, Expanded, FileLock, Journal, Keeper, Limits, Location, Maildrop, OpenOptions, open,
+};
 use rustix::fs::{FlockOperation, flock};
 
 fn main() {
@@ -25,6 +28,11 @@ fn main() {
 }
 
 fn run(arguments: &[String]) -> Result<u32, Box<dyn Error>> {
+    if let [what, maildir, deleted @ ..] = arguments
+        && what == "maildir"
+    {
+        return maildir_update(maildir, deleted);
+    }
     let [what, mailbox, journal, batch, rest @ ..] = arguments else {
         return Err("usage: driver open|update MAILBOX JOURNAL BATCH …".into());
     };
@@ -52,25 +60,49 @@ fn run(arguments: &[String]) -> Result<u32, Box<dyn Error>> {
     Ok(messages)
 }
 
+fn maildir_update(maildir: &str, deleted: &[String]) -> Result<u32, Box<dyn Error>> {
+    let opened = open(&location(&format!("maildir:{maildir}"))?, &options())?;
+    let maildrop = opened.lock_and_scan(&limits(), Box::new(Flock))?;
+    let messages = maildrop.count();
+    let deleted: Vec<u32> = (0..messages)
+        .filter(|&index| {
+            let id = maildrop.unique_id(index).map(|id| id.to_string());
+            id.is_some_and(|id| deleted.contains(&id))
+        })
+        .collect();
+    maildrop.update(&|index| deleted.contains(&index))?;
+    Ok(messages)
+}
+
 fn scan(mailbox: &Path, journal: &Path, batch: u64) -> Result<Box<dyn Maildrop>, Box<dyn Error>> {
+    let location = location(&format!("mbox:{}", mailbox.display()))?;
+    let keeper = Shelf(journal.to_owned());
+    let file = keeper.journal()?;
+    let journal = Journal::new(file, &location, Box::new(keeper)).with_batch(batch);
+    let opened = open(&location, &options())?.with_journal(journal);
+    Ok(opened.lock_and_scan(&limits(), Box::new(Flock))?)
+}
+
+fn location(text: &str) -> Result<Expanded, Box<dyn Error>> {
     let account = Account {
         name: "nobody",
         home: "/",
     };
-    let location = Location::parse(&format!("mbox:{}", mailbox.display()))?.expand(&account)?;
-    let options = OpenOptions {
+    Ok(Location::parse(text)?.expand(&account)?)
+}
+
+fn options() -> OpenOptions {
+    OpenOptions {
         owner: rustix::process::geteuid().as_raw(),
         dotlock: false,
-    };
-    let limits = Limits {
+    }
+}
+
+fn limits() -> Limits {
+    Limits {
         lock_wait: Duration::ZERO,
         ..Limits::default()
-    };
-    let keeper = Shelf(journal.to_owned());
-    let file = keeper.journal()?;
-    let journal = Journal::new(file, &location, Box::new(keeper)).with_batch(batch);
-    let opened = open(&location, &options)?.with_journal(journal);
-    Ok(opened.lock_and_scan(&limits, Box::new(Flock))?)
+    }
 }
 
 struct Flock;
