@@ -48,6 +48,10 @@ fn run(arguments: &[String]) -> Result<u32, Box<dyn Error>> {
                 file.write_all(&mail)?;
                 file.sync_all()?;
                 std::fs::remove_file(other_name)?;
+                // A power cut would bring it back, and a mailbox with two names is refused.
+                if let Some(directory) = Path::new(other_name).parent() {
+                    File::open(directory)?.sync_all()?;
+                }
             }
             let deleted: Vec<u32> = deleted
                 .split(',')
