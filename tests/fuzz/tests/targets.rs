@@ -49,6 +49,16 @@ fn mbox_scan_agrees_with_the_reference() {
 }
 
 #[test]
+fn a_damaged_journal_is_carried_out_or_does_nothing() {
+    holds("journal");
+}
+
+#[test]
+fn a_damaged_index_changes_no_reply() {
+    holds("index");
+}
+
+#[test]
 fn messages_between_processes_decode_to_what_they_encode_to() {
     holds("messages");
 }

@@ -1,6 +1,7 @@
 //! The targets.
 
 mod maildrop;
+mod memory;
 mod messages;
 mod pop3;
 mod sasl;
@@ -27,6 +28,8 @@ pub const TARGETS: &[Target] = &[
     pop3::SERVER,
     pop3::MULTILINE,
     maildrop::MBOX_SCAN,
+    memory::JOURNAL,
+    memory::INDEX,
     messages::MESSAGES,
 ];
 

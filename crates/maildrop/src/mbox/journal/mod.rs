@@ -29,6 +29,8 @@
 //! - `keeper.rs`: who looks after the journal of a process that dies.
 
 mod carry;
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
 mod keeper;
 mod plan;
 mod replay;
