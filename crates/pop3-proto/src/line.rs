@@ -8,7 +8,7 @@
 /// room for a long password behind a mail address.
 pub const MAX_COMMAND: usize = 512;
 
-/// The longest line within a SASL exchange, line end included. RFC 5034 section 4 sets no bound; the largest responses in
+/// The longest line within a SASL exchange, and the longest that begins one, line end included. RFC 5034 section 4 sets no bound; the largest responses in
 /// use are Kerberos tickets and OAuth tokens of some 10 KiB.
 pub const MAX_SASL_LINE: usize = 64 * 1024;
 
@@ -77,7 +77,7 @@ impl LineBuffer {
         if limit > self.buffer.len() {
             // Not `resize`: moving to a new allocation would leave a copy behind.
             let mut larger = vec![0; limit];
-            let unparsed = self.buffer.get(self.start..self.end).unwrap_or_default();
+            let unparsed = self.unparsed();
             if let Some(place) = larger.get_mut(..unparsed.len()) {
                 place.copy_from_slice(unparsed);
             }
@@ -88,6 +88,11 @@ impl LineBuffer {
             self.buffer = larger;
         }
         self.limit = limit;
+    }
+
+    /// What has been received behind the last line: the beginning of the next.
+    pub fn unparsed(&self) -> &[u8] {
+        self.buffer.get(self.start..self.end).unwrap_or_default()
     }
 
     /// Where to receive into; tell [`filled`](LineBuffer::filled) how much came. Empty only while a whole line waits to be
@@ -153,11 +158,7 @@ impl LineBuffer {
     /// Takes what has been received behind the last line: the commands that the client pipelined behind PASS, for the process
     /// that serves the next state.
     pub fn take_rest(&mut self) -> Vec<u8> {
-        let rest = self
-            .buffer
-            .get(self.start..self.end)
-            .unwrap_or_default()
-            .to_vec();
+        let rest = self.unparsed().to_vec();
         self.discard_rest();
         rest
     }

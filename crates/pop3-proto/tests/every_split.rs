@@ -422,3 +422,27 @@ const LINES: &[&[u8]] = &[
     b"\n",
     &[b'x'; 600],
 ];
+
+#[test]
+fn an_initial_response_as_long_as_a_token_comes_with_auth_in_any_pieces() {
+    let long = |octets| {
+        [
+            b"AUTH PLAIN ",
+            vec![b'A'; octets].as_slice(),
+            b"\r\nQUIT\r\n",
+        ]
+        .concat()
+    };
+    for (input, first) in [
+        (long(60_000), &b"-ERR [AUTH]"[..]),
+        (long(80_000), b"-ERR line too long"),
+    ] {
+        for piece in [1, 11, 511, 512, 4096, input.len()] {
+            let mut server = Server::new(maildrop(&[]));
+            server.out.clear();
+            input.chunks(piece).for_each(|piece| server.receive(piece));
+            assert!(server.out.starts_with(first), "in pieces of {piece}");
+            assert!(server.out.ends_with(b"\r\n+OK\r\n"), "in pieces of {piece}");
+        }
+    }
+}

@@ -146,7 +146,7 @@ impl Session<'_> {
         let mut machine = Authorization::new(self.offer(), limits, self.client.tls().is_some());
         let mut lines = LineBuffer::new(MAX_COMMAND);
         loop {
-            lines.set_limit(machine.line_limit());
+            lines.set_limit(machine.line_limit(lines.unparsed()));
             let Some(line) = lines.next_line() else {
                 self.client.send(&mut replies)?;
                 self.client.receive(&mut lines)?;

@@ -11,6 +11,9 @@ use crate::command::{Command, MAX_USER_OCTETS, ParseError};
 use crate::line::{LineError, MAX_COMMAND, MAX_SASL_LINE};
 use crate::{MechanismName, ResponseCode, reply};
 
+/// What a line begins with that may carry an initial response.
+const AUTH: &[u8] = b"AUTH ";
+
 /// What a client may do before login, on one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -180,10 +183,19 @@ impl Authorization {
         }
     }
 
-    /// The longest line that may come next, for [`LineBuffer::set_limit`](crate::line::LineBuffer::set_limit).
-    pub fn line_limit(&self) -> usize {
+    /// The longest line that may come next, for [`LineBuffer::set_limit`](crate::line::LineBuffer::set_limit), as far as can be
+    /// told from its [`beginning`](crate::line::LineBuffer::unparsed).
+    ///
+    /// RFC 5034 section 4 has clients send a long initial response behind an empty challenge instead; several send an access
+    /// token with AUTH all the same. Nobody gets more room by that than a challenge would give.
+    pub fn line_limit(&self, beginning: &[u8]) -> usize {
+        let is_auth = || {
+            let keyword = beginning.get(..AUTH.len());
+            keyword.is_some_and(|keyword| keyword.eq_ignore_ascii_case(AUTH))
+        };
         match self.progress {
             Progress::Challenged => MAX_SASL_LINE,
+            _ if !self.offer.mechanisms.is_empty() && is_auth() => MAX_SASL_LINE,
             _ => MAX_COMMAND,
         }
     }

@@ -136,7 +136,8 @@ impl Server {
 
     fn authorize(&mut self, mut machine: Authorization) -> bool {
         use authorization::Action;
-        self.lines.set_limit(machine.line_limit());
+        self.lines
+            .set_limit(machine.line_limit(self.lines.unparsed()));
         let Some(line) = self.lines.next_line() else {
             self.state = State::Authorization(machine);
             return false;

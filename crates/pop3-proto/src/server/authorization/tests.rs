@@ -226,15 +226,31 @@ fn rule_19_a_sasl_exchange_goes_through_challenges_until_it_is_answered() {
     let mut out = Vec::new();
     machine.challenge(b"", &mut out);
     assert_eq!(out, b"+ \r\n");
-    assert_eq!(machine.line_limit(), MAX_SASL_LINE);
+    assert_eq!(machine.line_limit(b""), MAX_SASL_LINE);
     assert_eq!(
         machine.line(Ok(b"AGEAYg=="), &mut out),
         Action::SaslResponse(b"AGEAYg==")
     );
-    assert_eq!(machine.line_limit(), MAX_COMMAND);
+    assert_eq!(machine.line_limit(b""), MAX_COMMAND);
     let (text, closed) = denied(&mut machine, Denial::Malformed);
     assert_eq!((&text[..], closed), ("-ERR malformed response\r\n", false));
     assert_eq!(reply(&mut machine, b"USER mrose"), "+OK\r\n");
+}
+
+#[test]
+fn auth_may_carry_as_long_a_response_as_a_challenge_gets() {
+    let mut machine = machine();
+    for (beginning, limit) in [
+        (&b"AUTH OAUTHBEARER bix"[..], MAX_SASL_LINE),
+        (b"auth x", MAX_SASL_LINE),
+        (b"AUTH", MAX_COMMAND),
+        (b"AUTHX", MAX_COMMAND),
+        (b"USER AUTH ", MAX_COMMAND),
+    ] {
+        assert_eq!(machine.line_limit(beginning), limit);
+    }
+    machine.offer.mechanisms.clear();
+    assert_eq!(machine.line_limit(b"AUTH PLAIN"), MAX_COMMAND);
 }
 
 #[test]
