@@ -26,6 +26,7 @@ const TESTS: &[Test] = tests![
     landlock_read_allows_that_and_no_more,
     landlock_maildir_moves_and_removes_but_never_writes,
     landlock_mbox_is_written_and_nothing_beside_it,
+    landlock_connects_to_the_port_it_is_given_and_no_other,
     landlock_all_files_still_denies_tcp_and_can_be_narrowed,
 ];
 
@@ -46,6 +47,20 @@ fn landlock_denies_signals_to_processes_outside() {
     assert_done(confined(&with_attempts(), || {
         assert_denied(process::kill(parent, process::Signal::CONT));
         process::kill(process::own_pid(), process::Signal::CONT).unwrap();
+    }));
+}
+
+fn landlock_connects_to_the_port_it_is_given_and_no_other() {
+    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let [wanted, other] = listeners.each_ref().map(|it| it.local_addr().unwrap());
+    let program = with_attempts();
+    assert_done(in_child(|| {
+        let rules = Landlock::nothing().connect_tcp(wanted.port());
+        Sandbox::new(&program).landlock(rules).enter().unwrap();
+        TcpStream::connect(wanted).unwrap();
+        assert_denied(TcpStream::connect(other));
+        assert_denied(TcpListener::bind("127.0.0.1:0"));
+        assert_denied(File::open("/etc/passwd"));
     }));
 }
 

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, LandlockStatus,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, LandlockStatus, NetPort,
     PathBeneath, RestrictionStatus, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, Scope,
 };
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
@@ -25,6 +25,7 @@ const WANTED: ABI = ABI::V6;
 #[derive(Debug)]
 pub struct Landlock<'a> {
     rules: Vec<(Place<'a>, BitFlags<AccessFs>)>,
+    ports: Vec<u16>,
     all_files: bool,
     tcp: bool,
     processes: bool,
@@ -42,6 +43,7 @@ impl<'a> Landlock<'a> {
     pub fn nothing() -> Self {
         Self {
             rules: Vec::new(),
+            ports: Vec::new(),
             all_files: false,
             tcp: false,
             processes: false,
@@ -136,6 +138,13 @@ impl<'a> Landlock<'a> {
         Self { tcp: true, ..self }
     }
 
+    /// May make TCP connections to this port, of whatever host: Landlock knows no addresses.
+    #[must_use]
+    pub fn connect_tcp(mut self, port: u16) -> Self {
+        self.ports.push(port);
+        self
+    }
+
     /// May use abstract unix sockets of, and send signals to, any process the file system and the
     /// kernel let it.
     #[must_use]
@@ -212,6 +221,12 @@ impl<'a> Landlock<'a> {
                     Err(error) => return Err(error),
                 },
             };
+        }
+        // Where connections are not restricted there is nothing to be allowed.
+        for port in self.ports.into_iter().filter(|_| !self.tcp) {
+            rules = rules
+                .add_rule(NetPort::new(port, AccessNet::ConnectTcp))
+                .map_err(failed)?;
         }
         rules.restrict_self().map_err(failed)
     }
