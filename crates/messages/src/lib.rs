@@ -15,6 +15,7 @@
 //! | session spawner | keyholder | [`keyholder::NewSigner`] |
 //! | session | keyholder | [`keyholder::SignatureRequest`], answered by [`keyholder::Signature`] |
 //! | keyholder | master | [`keyholder::FromKeyholder`] |
+//! | auth | token | [`token::Question`], answered by [`token::Answer`] |
 #![forbid(unsafe_code)]
 
 pub mod account;
@@ -27,6 +28,7 @@ pub mod role;
 pub mod secret;
 pub mod session;
 pub mod spawner;
+pub mod token;
 
 pub use account::{Account, Rights};
 pub use mechanism::SaslMechanism;
