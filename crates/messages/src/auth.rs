@@ -82,6 +82,8 @@ pub struct AuthConfig {
     pub mechanisms: Vec<SaslMechanism>,
     /// What the salts of users who do not exist are made with.
     pub decoy_key: DecoyKey,
+    /// Access tokens; `None`: there is nobody who checks any.
+    pub tokens: Option<Tokens>,
     /// Attempts on one connection.
     pub login_attempts: u32,
     /// The first failed attempt is answered after at least this time, each further one after twice the time before.
@@ -97,6 +99,17 @@ pub struct AuthConfig {
     pub own: Option<crate::account::Account>,
 }
 
+/// What auth has to know of access tokens, which others check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tokens {
+    /// The scope that a client whose token was refused is told to ask for (RFC 7628 section 3.2.2).
+    pub scope: Option<String>,
+    /// The URL of the provider's configuration, likewise.
+    pub openid_configuration: Option<String>,
+    /// A token that has not been checked by then has not been checked.
+    pub patience: Duration,
+}
+
 /// From the master to auth, after [`crate::role::Start`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum ToAuth {
@@ -104,6 +117,8 @@ pub enum ToAuth {
     SessionSpawner,
     /// The channel to a (re)started spawner comes along.
     Spawner,
+    /// The channel to a (re)started token role comes along.
+    Token,
     /// The configuration was read anew.
     Reload(Box<AuthConfig>),
 }
@@ -113,7 +128,7 @@ impl Message for ToAuth {
 
     fn descriptors(&self) -> usize {
         match self {
-            ToAuth::SessionSpawner | ToAuth::Spawner => 1,
+            ToAuth::SessionSpawner | ToAuth::Spawner | ToAuth::Token => 1,
             ToAuth::Reload(_) => 0,
         }
     }

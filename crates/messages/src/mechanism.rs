@@ -20,6 +20,12 @@ pub enum SaslMechanism {
     /// RFC 5802.
     #[serde(rename = "SCRAM-SHA-1")]
     ScramSha1,
+    /// RFC 7628: an OAuth access token.
+    #[serde(rename = "OAUTHBEARER")]
+    OAuthBearer,
+    /// What OAUTHBEARER grew from; Google's and Microsoft's clients know it.
+    #[serde(rename = "XOAUTH2")]
+    XOAuth2,
     /// RFC 4616.
     #[serde(rename = "PLAIN")]
     Plain,
@@ -30,11 +36,13 @@ pub enum SaslMechanism {
 
 impl SaslMechanism {
     /// Every mechanism, the strongest first.
-    pub const ALL: [SaslMechanism; 6] = [
+    pub const ALL: [SaslMechanism; 8] = [
         SaslMechanism::ScramSha256Plus,
         SaslMechanism::ScramSha1Plus,
         SaslMechanism::ScramSha256,
         SaslMechanism::ScramSha1,
+        SaslMechanism::OAuthBearer,
+        SaslMechanism::XOAuth2,
         SaslMechanism::Plain,
         SaslMechanism::Login,
     ];
@@ -46,6 +54,8 @@ impl SaslMechanism {
             SaslMechanism::ScramSha1Plus => "SCRAM-SHA-1-PLUS",
             SaslMechanism::ScramSha256 => "SCRAM-SHA-256",
             SaslMechanism::ScramSha1 => "SCRAM-SHA-1",
+            SaslMechanism::OAuthBearer => "OAUTHBEARER",
+            SaslMechanism::XOAuth2 => "XOAUTH2",
             SaslMechanism::Plain => "PLAIN",
             SaslMechanism::Login => "LOGIN",
         }
@@ -60,7 +70,18 @@ impl SaslMechanism {
 
     /// Whether it needs a SCRAM verifier, which only the users file can hold.
     pub const fn is_scram(self) -> bool {
-        !matches!(self, SaslMechanism::Plain | SaslMechanism::Login)
+        matches!(
+            self,
+            SaslMechanism::ScramSha256Plus
+                | SaslMechanism::ScramSha1Plus
+                | SaslMechanism::ScramSha256
+                | SaslMechanism::ScramSha1
+        )
+    }
+
+    /// Whether it proves the name by an access token, so that somebody has to be there who checks those.
+    pub const fn takes_token(self) -> bool {
+        matches!(self, SaslMechanism::OAuthBearer | SaslMechanism::XOAuth2)
     }
 
     /// Whether the exchange is bound to the TLS channel (`-PLUS`), so that there has to be one.

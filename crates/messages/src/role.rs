@@ -23,13 +23,16 @@ pub enum Role {
     Spawner,
     /// Holds the TLS keys and signs handshakes; there only where TLS is configured.
     Keyholder,
+    /// Checks access tokens; there only where OAuth is configured.
+    Token,
 }
 
 impl Role {
     /// Every role, in the order in which they are started: what is spoken to comes before what speaks to it.
-    pub const ALL: [Role; 5] = [
+    pub const ALL: [Role; 6] = [
         Role::Keyholder,
         Role::Spawner,
+        Role::Token,
         Role::Auth,
         Role::SessionSpawner,
         Role::Listener,
@@ -43,6 +46,7 @@ impl Role {
             Role::Auth => "auth",
             Role::Spawner => "spawner",
             Role::Keyholder => "keyholder",
+            Role::Token => "token",
         }
     }
 
@@ -61,6 +65,7 @@ impl Role {
             Role::Auth => c"popa3d: auth",
             Role::Spawner => c"popa3d: spawner",
             Role::Keyholder => c"popa3d: keyholder",
+            Role::Token => c"popa3d: token",
         }
     }
 }

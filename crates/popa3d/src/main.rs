@@ -28,5 +28,6 @@ fn main() -> ExitCode {
         Role::Auth => role_auth::run(control),
         Role::Keyholder => role_keyholder::run(control),
         Role::Spawner => role_maildrop::run(control),
+        Role::Token => role_token::run(control),
     }
 }

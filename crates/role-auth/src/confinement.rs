@@ -142,6 +142,7 @@ mod tests {
             }),
             mechanisms: Vec::new(),
             decoy_key: DecoyKey([7; 32]),
+            tokens: None,
             login_attempts: 3,
             failure_delay: Duration::ZERO,
             workers: 1,

@@ -1,7 +1,8 @@
 //! The one loop: the master, the session spawner, the sessions, the workers, and what is due. What comes of an attempt is in
-//! [`decisions`].
+//! [`decisions`], of an access token in [`tokens`].
 
 mod decisions;
+mod tokens;
 
 use std::collections::HashMap;
 use std::io;
@@ -21,6 +22,7 @@ use crate::backends::Stores;
 use crate::login_delay::LoginDelay;
 use crate::pool::{Forked, Number, Pool};
 use crate::sessions::{Facts, MAX_SESSIONS_KNOWN, Method, Rules, Session, Sessions, Token};
+use crate::tokens::Tokens;
 use crate::worker::{self, Lifetime};
 
 /// Events taken at a time.
@@ -36,6 +38,7 @@ const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(10);
 const CONTROL: u64 = u64::MAX;
 const SESSION_SPAWNER: u64 = u64::MAX - 1;
 const SIGNALS: u64 = u64::MAX - 2;
+const TOKEN_ROLE: u64 = u64::MAX - 3;
 const FIRST_WORKER: u64 = 1 << 63;
 
 /// All that the role holds.
@@ -54,6 +57,7 @@ pub struct EventLoop<'a> {
     pool: Pool,
     /// The attempts under way. They outlive their sessions: a guess is logged also when the client does not wait.
     attempts: HashMap<Token, Underway>,
+    tokens: Tokens,
     login_delay: LoginDelay,
     refused: Option<Instant>,
 }
@@ -93,6 +97,7 @@ impl<'a> EventLoop<'a> {
             sessions: Sessions::default(),
             pool,
             attempts: HashMap::new(),
+            tokens: Tokens::default(),
             login_delay: LoginDelay::default(),
             refused: None,
         })
@@ -118,6 +123,7 @@ impl<'a> EventLoop<'a> {
             }
             self.answer_what_is_due();
             self.kill_what_is_late();
+            self.give_late_tokens_up();
             self.give_out_work();
         }
         Ok(())
@@ -128,6 +134,7 @@ impl<'a> EventLoop<'a> {
             CONTROL => self.hear_master(),
             SESSION_SPAWNER => self.take_sessions(),
             SIGNALS => self.reap(),
+            TOKEN_ROLE => self.hear_token_role(),
             worker if worker >= FIRST_WORKER => self.hear_worker(worker ^ FIRST_WORKER),
             session => self.hear_session(session),
         }
@@ -139,6 +146,7 @@ impl<'a> EventLoop<'a> {
             .next_due()
             .into_iter()
             .chain(self.pool.next_deadline())
+            .chain(self.tokens.next_deadline())
             .min()?;
         let left = due.saturating_duration_since(Instant::now());
         // Rounded up: a wait that ends a moment early would be repeated many times.
@@ -199,6 +207,10 @@ impl<'a> EventLoop<'a> {
                 }
                 // The old one is closed, and epoll forgets it.
                 self.session_spawner = channel;
+            }
+            ToAuth::Token => {
+                let channel = descriptors.next().and_then(|fd| Channel::from_fd(fd).ok());
+                self.connect_token_role(channel);
             }
             ToAuth::Spawner => {
                 self.spawner = descriptors.next().and_then(|fd| Channel::from_fd(fd).ok());
@@ -330,6 +342,7 @@ impl<'a> EventLoop<'a> {
         if self.pool.withdraw(token) {
             self.attempts.remove(&token);
         }
+        self.tokens.forget(token);
         self.sessions.remove(token);
     }
 

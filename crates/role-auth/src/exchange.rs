@@ -5,16 +5,25 @@
 //! none a response longer than its own bound. What has to be looked up, a worker looks up; what is proven here, the cheap end
 //! of SCRAM, costs the same for everybody.
 //!
-//! EXTERNAL and the two mechanisms with access tokens have their steps in `sasl`, and no caller here: the first would make a
-//! session's word a login, the others need a role that asks whoever issued the token.
+//! With an access token, the token role finds whose it is, and a worker whose maildrop that is; what is refused of either is told
+//! in a challenge (RFC 7628 section 3.2.2) and ends the exchange behind the client's answer to it.
+//!
+//! EXTERNAL has its steps in `sasl`, and no caller here: it would make a session's word a login.
 
-use messages::auth::TlsFacts;
+use std::time::SystemTime;
+
+use messages::auth::{Denial, TlsFacts, Tokens};
+use messages::token::Finding;
 use messages::{Account, SaslMechanism, Secret};
-use sasl::scram::{Decoys, Nonce, Verifier};
-use sasl::server::{self, Challenge, Failure, FindVerifier, Step};
-use sasl::{BindingType, ChannelBinding, Mechanism};
 
-use crate::work::{Credential, Found, Refusal, Source};
+use sasl::scram::{Decoys, Nonce, Verifier};
+use sasl::server::{self, Challenge, CheckToken, Failure, FindVerifier, Step};
+use sasl::{BindingType, ChannelBinding, Mechanism, TokenError};
+
+use crate::work::{Credential, Found, Outcome, Refusal, Source};
+
+/// Seconds that a token may be past its end: what the token role allows, and the time that it may have taken.
+const CLOCK_LEEWAY: u64 = 120;
 
 /// What an attempt needs next.
 #[derive(Debug)]
@@ -26,6 +35,8 @@ pub enum Next {
         /// What is to prove it.
         credential: Credential,
     },
+    /// The token role's finding.
+    AskToken(Secret),
     /// The client's answer to this.
     Challenge(Vec<u8>),
     /// Nothing: this is the user.
@@ -58,6 +69,10 @@ pub struct Exchange {
 enum Awaited {
     Response(Challenge),
     Verifier(FindVerifier),
+    /// Whose it is.
+    Token(CheckToken),
+    /// Whose maildrop the user of the token has.
+    Account(CheckToken, String),
 }
 
 /// What to do, and with what to go on afterwards.
@@ -86,8 +101,68 @@ impl Exchange {
             Awaited::Response(challenge) => {
                 Some(follow(challenge.answer(response.expose()), self.found))
             }
-            Awaited::Verifier(_) => None,
+            Awaited::Verifier(_) | Awaited::Token(_) | Awaited::Account(..) => None,
         }
+    }
+
+    /// What the token role has found; `None` where it was not asked.
+    pub fn token_found(self, finding: Finding, advice: Option<&Tokens>) -> Option<Turn> {
+        let Awaited::Token(check) = self.awaited else {
+            return None;
+        };
+        Some(match finding {
+            Finding::Valid { user, expires } if is_over(expires) => {
+                let refusal = Refusal::token("has expired while it was checked");
+                refuse_token(check, "invalid_token", Some(user), refusal, advice)
+            }
+            Finding::Valid { user, .. } => {
+                let next = Next::Verify {
+                    user: user.as_bytes().to_vec(),
+                    credential: Credential::Proven,
+                };
+                let awaited = Awaited::Account(check, user);
+                let found = None;
+                (Some(Exchange { awaited, found }), next)
+            }
+            Finding::Refused(reason) => {
+                let refusal = Refusal::token(reason);
+                refuse_token(check, "invalid_token", None, refusal, advice)
+            }
+            Finding::LacksScope => {
+                let refusal = Refusal::token("lacks a scope");
+                refuse_token(check, "insufficient_scope", None, refusal, advice)
+            }
+            Finding::Unavailable(reason) => (
+                None,
+                refuse(Refusal::unavailable(format_args!("token: {reason}"))),
+            ),
+        })
+    }
+
+    /// Whether a worker was asked whose maildrop the user of the token has.
+    pub fn awaits_account(&self) -> bool {
+        matches!(self.awaited, Awaited::Account(..))
+    }
+
+    /// What that worker has found; `None` where it was not asked.
+    pub fn account_found(self, outcome: Outcome, advice: Option<&Tokens>) -> Option<Turn> {
+        let Awaited::Account(check, user) = self.awaited else {
+            return None;
+        };
+        Some(match outcome {
+            Outcome::Accepted { account, source } => match check.accept(&user) {
+                Step::Authenticated(_) => (None, Next::Accept { account, source }),
+                step => follow(step, Some(unusable(Some(user), Refusal::Authzid))),
+            },
+            Outcome::Refused { user, refusal } if refusal.denial() == Denial::Credentials => {
+                refuse_token(check, "invalid_token", user, refusal, advice)
+            }
+            Outcome::Refused { user, refusal } => (None, Next::Refuse { user, refusal }),
+            Outcome::Found(_) => (
+                None,
+                refuse(Refusal::unavailable("worker: not what was asked")),
+            ),
+        })
     }
 
     /// What the users file has on the user; `None` where that was not asked. The nonce is new.
@@ -134,10 +209,43 @@ fn follow(step: Step, found: Option<Found>) -> Turn {
         }
         Step::Authenticated(_) => (None, proven(found)),
         Step::Failed(failure) => (None, failed(failure, found)),
-        Step::CheckToken(_) | Step::CheckCertificate(_) => {
-            (None, failed(Failure::NoServerHalf, found))
+        Step::CheckToken(check) => {
+            let next = Next::AskToken(Secret::copied_from(check.token().as_bytes()));
+            let awaited = Awaited::Token(check);
+            (Some(Exchange { awaited, found }), next)
         }
+        Step::CheckCertificate(_) => (None, failed(Failure::NoServerHalf, found)),
     }
+}
+
+/// Tells the client, in a challenge, that its token is not accepted; the log is told why once that is answered.
+fn refuse_token(
+    check: CheckToken,
+    status: &str,
+    user: Option<String>,
+    refusal: Refusal,
+    advice: Option<&Tokens>,
+) -> Turn {
+    let error = TokenError {
+        status: status.to_owned(),
+        scope: advice.and_then(|advice| advice.scope.clone()),
+        openid_configuration: advice.and_then(|advice| advice.openid_configuration.clone()),
+    };
+    follow(check.refuse(&error), Some(unusable(user, refusal)))
+}
+
+fn unusable(user: Option<String>, refusal: Refusal) -> Found {
+    Found {
+        user,
+        verifier: None,
+        account: Err(refusal),
+    }
+}
+
+/// Whether a token has ended, by this clock; the token role has allowed for the issuer's.
+fn is_over(expires: Option<u64>) -> bool {
+    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    expires.is_some_and(|end| end.saturating_add(CLOCK_LEEWAY) < now.as_secs())
 }
 
 /// The password is right.
@@ -168,7 +276,7 @@ fn failed(failure: Failure, found: Option<Found>) -> Next {
     let is_credentials = found.is_credentials_refusal();
     let refusal = match (failure, found.account) {
         // Why it could not be right, for the log.
-        (Failure::WrongPassword, Err(reason)) if is_credentials => reason,
+        (Failure::WrongPassword | Failure::TokenRefused, Err(reason)) if is_credentials => reason,
         _ => refusal,
     };
     Next::Refuse {
@@ -213,6 +321,8 @@ fn of_name(mechanism: SaslMechanism) -> Mechanism {
         SaslMechanism::ScramSha1Plus => Mechanism::ScramSha1Plus,
         SaslMechanism::ScramSha256 => Mechanism::ScramSha256,
         SaslMechanism::ScramSha1 => Mechanism::ScramSha1,
+        SaslMechanism::OAuthBearer => Mechanism::OAuthBearer,
+        SaslMechanism::XOAuth2 => Mechanism::XOAuth2,
         SaslMechanism::Plain => Mechanism::Plain,
         SaslMechanism::Login => Mechanism::Login,
     }

@@ -84,7 +84,7 @@ fn matched(right: bool) -> Match {
 }
 
 /// Whether no password goes with what is stored: none at all must not mean that every password does.
-fn is_locked(stored: &str) -> bool {
+pub fn is_locked(stored: &str) -> bool {
     stored.is_empty() || stored.starts_with(['!', '*'])
 }
 

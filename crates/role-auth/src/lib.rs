@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `event_loop` | every channel, one thread |
 //! | `sessions`, `exchange` | what is known of a session and of its SASL exchange, and what it may do next |
+//! | `tokens` | access tokens, of which another role knows more |
 //! | `pool`, `worker`, `work` | verifying processes: from outside, from inside, and between |
 //! | `backends` | the stores, in their order |
 //! | `hash`, `name`, `store_file` | what stores have in common |
@@ -36,6 +37,7 @@ mod pool;
 mod sessions;
 mod store_file;
 mod syscalls;
+mod tokens;
 mod work;
 mod worker;
 

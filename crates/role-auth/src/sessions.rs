@@ -9,12 +9,13 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use confine::channel::Channel;
-use messages::auth::{Attempt, Denial, NewSession};
+use messages::auth::{Attempt, Denial, NewSession, Tokens};
+use messages::token::Finding;
 use messages::{SaslMechanism, SessionId};
 use sasl::scram::{Decoys, Nonce};
 
 use crate::exchange::{self, Exchange, Next, Turn};
-use crate::work::{Credential, Found, Refusal, Request};
+use crate::work::{Credential, Found, Outcome, Refusal, Request};
 
 /// Sessions known at a time. The listener bounds them (`limits.sessions`, 500 by default); this is for a session spawner gone
 /// wild. Two descriptors each.
@@ -226,6 +227,23 @@ impl Session {
     /// A worker has answered what the exchange asked; `None` if it asked nothing of the kind.
     pub fn found(&mut self, found: Found, decoys: &Decoys, nonce: &Nonce) -> Option<Next> {
         let turn = self.exchange.take()?.found(found, decoys, nonce)?;
+        Some(self.turn(turn))
+    }
+
+    /// The token role has found something; `None` if the exchange asked nothing of the kind.
+    pub fn token_found(&mut self, finding: Finding, advice: Option<&Tokens>) -> Option<Next> {
+        let turn = self.exchange.take()?.token_found(finding, advice)?;
+        Some(self.turn(turn))
+    }
+
+    /// Whether what a worker finds goes back into the exchange.
+    pub fn awaits_account(&self) -> bool {
+        self.exchange.as_ref().is_some_and(|it| it.awaits_account())
+    }
+
+    /// A worker has found whose maildrop it is; `None` if the exchange asked nothing of the kind.
+    pub fn account_found(&mut self, outcome: Outcome, advice: Option<&Tokens>) -> Option<Next> {
+        let turn = self.exchange.take()?.account_found(outcome, advice)?;
         Some(self.turn(turn))
     }
 

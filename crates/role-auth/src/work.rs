@@ -42,6 +42,8 @@ pub enum Credential {
     },
     /// Nothing yet: SCRAM is to be begun, by what the users file has on the user.
     Verifier,
+    /// Nothing any more: an access token has proven the name.
+    Proven,
 }
 
 impl Message for Request {
@@ -159,6 +161,8 @@ pub enum Refusal {
     ApopOnly,
     /// SCRAM, and what is stored of the password is no verifier of that hash.
     NoVerifier,
+    /// An access token that is not accepted, for this reason.
+    Token(String),
     /// SASL: the client wants to act as somebody else.
     Authzid,
     /// SASL: the client's side was none, for this reason.
@@ -188,6 +192,7 @@ impl Refusal {
             | Refusal::NotServed
             | Refusal::ApopOnly
             | Refusal::NoVerifier
+            | Refusal::Token(_)
             | Refusal::Authzid
             | Refusal::BadRecord(_) => Denial::Credentials,
             Refusal::Exchange(_) => Denial::Malformed,
@@ -213,8 +218,14 @@ impl Refusal {
             Failure::WrongPassword => Self::WrongPassword,
             Failure::UserName => Self::Malformed,
             Failure::AuthzidDiffers => Self::Authzid,
+            Failure::TokenRefused => Self::Token("token refused".to_owned()),
             other => Self::Exchange(bounded(other)),
         }
+    }
+
+    /// [`Refusal::Token`], with the text bounded.
+    pub fn token(reason: impl fmt::Display) -> Self {
+        Self::Token(bounded(format_args!("token {reason}")))
     }
 
     /// [`Refusal::Broken`], with the text bounded.
@@ -260,7 +271,8 @@ impl fmt::Display for Refusal {
             Refusal::NoVerifier => "no SCRAM verifier of that hash",
             Refusal::Authzid => "authorization identity of another user",
             Refusal::NotOffered => "mechanism not offered any more",
-            Refusal::Exchange(reason)
+            Refusal::Token(reason)
+            | Refusal::Exchange(reason)
             | Refusal::BadRecord(reason)
             | Refusal::Unusable(reason)
             | Refusal::Unavailable(reason)
@@ -286,6 +298,7 @@ mod tests {
             Refusal::ApopOnly,
             Refusal::NoVerifier,
             Refusal::Authzid,
+            Refusal::token("has expired"),
             Refusal::bad_record("line 3"),
         ] {
             assert_eq!(refusal.denial(), Denial::Credentials, "{refusal}");

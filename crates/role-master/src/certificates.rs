@@ -246,7 +246,7 @@ fn send(
 }
 
 /// Opens a file that gives none of these permissions. Links are followed: that is how certificates are renewed.
-fn open(path: &Path, forbidden: u32) -> Result<File, String> {
+pub fn open(path: &Path, forbidden: u32) -> Result<File, String> {
     let in_file = |problem: &dyn std::fmt::Display| format!("{}: {problem}", path.display());
     // Without waiting, should it be a pipe.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;

@@ -7,6 +7,7 @@
 
 mod check;
 pub mod file;
+mod oauth;
 mod parts;
 pub mod units;
 
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use messages::account::Account;
 use messages::role::Role;
+use messages::token::Server;
 
 pub use file::{CertificateFiles, Facility, File, LogFormat, LogTarget};
 
@@ -123,6 +125,17 @@ impl Configuration {
         self.file.tls.is_some()
     }
 
+    /// Whether access tokens are accepted.
+    pub fn has_oauth(&self) -> bool {
+        self.file.oauth.is_some()
+    }
+
+    /// The files that the token role reads, and whether others may read them.
+    pub fn token_files(&self) -> Vec<(&Path, bool)> {
+        let oauth = self.file.oauth.as_ref();
+        oauth.map(|oauth| oauth.files()).unwrap_or_default()
+    }
+
     /// The certificates' files, the first for clients that name no other.
     pub fn certificates(&self) -> Vec<CertificateFiles> {
         let Some(tls) = &self.file.tls else {
@@ -146,10 +159,12 @@ impl Configuration {
 
     /// The roles that are needed, in the order in which they are started.
     pub fn roles(&self) -> impl Iterator<Item = Role> + use<> {
-        let has_tls = self.has_tls();
-        Role::ALL
-            .into_iter()
-            .filter(move |&role| has_tls || role != Role::Keyholder)
+        let (has_tls, has_oauth) = (self.has_tls(), self.has_oauth());
+        Role::ALL.into_iter().filter(move |role| match role {
+            Role::Keyholder => has_tls,
+            Role::Token => has_oauth,
+            _ => true,
+        })
     }
 
     /// Connections that may wait for the listener.
@@ -164,6 +179,7 @@ impl Configuration {
             auth: &self.file.auth_user,
             spawner: &self.file.spawner_user,
             key: self.has_tls().then_some(&*self.file.key_user),
+            token: self.has_oauth().then_some(&*self.file.token_user),
         }
     }
 
@@ -211,12 +227,16 @@ impl Configuration {
         if old.tls.is_some() != new.tls.is_some() {
             keys.push("[tls]");
         }
+        if self.token_server() != newer.token_server() {
+            keys.push("[oauth], its server");
+        }
         if old.user != new.user
             || old.auth_user != new.auth_user
             || old.spawner_user != new.spawner_user
             || old.key_user != new.key_user
+            || old.token_user != new.token_user
         {
-            keys.push("user, auth_user, spawner_user, key_user");
+            keys.push("user, auth_user, spawner_user, key_user, token_user");
         }
         if old.chroot != new.chroot
             || old.sandbox != new.sandbox
@@ -233,6 +253,19 @@ impl Configuration {
             self.file.tls.clone_from(&old.file.tls);
         }
     }
+
+    /// Leaves `[oauth]` as it was where it is added, taken away or given another server: the token role may reach the one alone
+    /// that it was started with.
+    pub fn keep_oauth_as_it_was(&mut self, old: &Self) {
+        if self.token_server() != old.token_server() {
+            self.file.oauth.clone_from(&old.file.oauth);
+        }
+    }
+
+    /// Whether there is a token role, and the server that it may ask.
+    fn token_server(&self) -> Option<Option<Server>> {
+        Some(self.token()?.method.server().cloned())
+    }
 }
 
 /// The users that roles become, by name.
@@ -246,6 +279,8 @@ pub struct RoleUsers<'a> {
     pub spawner: &'a str,
     /// Keyholder, if there is one.
     pub key: Option<&'a str>,
+    /// Token, if there is one.
+    pub token: Option<&'a str>,
 }
 
 fn read_text(path: &Path) -> Result<String, ConfigurationError> {
@@ -459,6 +494,63 @@ mod tests {
         changed.keep_tls_as_it_was(&with);
         assert_eq!(changed.certificates(), other.certificates());
         assert!(with.needs_restart(&other).is_empty());
+    }
+
+    const OAUTH: &str = "[oauth]\nkeys = \"/k\"\nissuer = \"i\"\naudience = [\"a\"]\n";
+
+    #[test]
+    fn tokens_are_taken_only_where_somebody_checks_them() {
+        use messages::SaslMechanism::{OAuthBearer, Plain, XOAuth2};
+        let with = parse(OAUTH).unwrap();
+        assert!(with.roles().any(|role| role == Role::Token));
+        assert!(with.auth(&key()).tokens.is_some());
+        let mechanisms = with.session().advertised.mechanisms;
+        assert!(mechanisms.contains(&OAuthBearer) && mechanisms.contains(&XOAuth2));
+        let without = parse("").unwrap();
+        assert!(without.roles().all(|role| role != Role::Token));
+        assert!(without.auth(&key()).tokens.is_none());
+        assert!(
+            !without
+                .session()
+                .advertised
+                .mechanisms
+                .contains(&OAuthBearer)
+        );
+        let one = "auth.mechanisms = [\"OAUTHBEARER\", \"PLAIN\"]\n";
+        let mechanisms = parse(&format!("{one}{OAUTH}"))
+            .unwrap()
+            .session()
+            .advertised
+            .mechanisms;
+        assert_eq!(mechanisms, [OAuthBearer, Plain]);
+        let error = parse(one).unwrap_err().to_string();
+        assert!(error.starts_with("auth.mechanisms: "), "{error}");
+        let error = parse("[oauth]\n").unwrap_err().to_string();
+        assert!(error.starts_with("oauth: "), "{error}");
+    }
+
+    #[test]
+    fn a_reload_gives_the_token_role_no_other_server() {
+        let file = parse(OAUTH).unwrap();
+        let url = |url: &str| parse(&OAUTH.replace("/k", url)).unwrap();
+        let (one, other) = (url("https://one.example"), url("https://other.example"));
+        let without = parse("").unwrap();
+        for (old, newer) in [
+            (&file, &one),
+            (&one, &other),
+            (&one, &without),
+            (&without, &one),
+        ] {
+            let mut kept = newer.clone();
+            kept.keep_oauth_as_it_was(old);
+            assert_eq!(kept.token(), old.token());
+            assert!(!old.needs_restart(newer).is_empty());
+        }
+        let changed = parse(&format!("{OAUTH}scope = [\"pop3\"]\n")).unwrap();
+        let mut kept = changed.clone();
+        kept.keep_oauth_as_it_was(&file);
+        assert_eq!(kept.token(), changed.token());
+        assert!(file.needs_restart(&changed).is_empty());
     }
 
     #[test]

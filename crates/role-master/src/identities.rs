@@ -16,6 +16,8 @@ pub struct Identities {
     spawner: Option<Identity>,
     /// Where there is a keyholder.
     key: Option<Identity>,
+    /// Where there is a token role.
+    token: Option<Identity>,
 }
 
 /// Why a role's user will not do.
@@ -40,6 +42,7 @@ impl Identities {
                 auth: None,
                 spawner: None,
                 key: None,
+                token: None,
             });
         }
         let names = configuration.users();
@@ -50,15 +53,19 @@ impl Identities {
             .key
             .map(|name| identity(name, "key_user", false))
             .transpose()?;
+        let token = names
+            .token
+            .map(|name| identity(name, "token_user", false))
+            .transpose()?;
         // Processes of one uid could signal each other, and own each other's files.
         let mut uids = vec![network.uid, auth.uid, spawner.uid];
-        uids.extend(key.as_ref().map(|key| key.uid));
+        uids.extend([&key, &token].into_iter().flatten().map(|it| it.uid));
         let roles = uids.len();
         uids.sort_unstable();
         uids.dedup();
         if uids.len() < roles {
             return Err(IdentityError(
-                "user, auth_user, spawner_user and key_user must all have different uids".into(),
+                "user, auth_user, spawner_user, key_user and token_user must all have different uids".into(),
             ));
         }
         Ok(Self {
@@ -66,6 +73,7 @@ impl Identities {
             auth: Some(auth),
             spawner: Some(spawner),
             key,
+            token,
         })
     }
 
@@ -76,6 +84,7 @@ impl Identities {
             Role::Auth => self.auth.as_ref(),
             Role::Spawner => self.spawner.as_ref(),
             Role::Keyholder => self.key.as_ref(),
+            Role::Token => self.token.as_ref(),
         }
     }
 }

@@ -16,6 +16,7 @@ mod roles;
 mod runner;
 mod sockets;
 mod supervise;
+mod token_files;
 
 use std::fmt::Display;
 use std::os::fd::OwnedFd;
@@ -79,6 +80,7 @@ fn check(path: Option<PathBuf>) -> Result<(), String> {
     let configuration = read_configuration(path.as_ref())?;
     Identities::look_up(&configuration).map_err(text)?;
     certificates::check(&configuration)?;
+    token_files::open_all(&configuration)?;
     eprintln!("popa3d: the configuration is good");
     Ok(())
 }

@@ -17,11 +17,13 @@ use messages::listener::ToListener;
 use messages::role::{Confinement, Report, Role, Start};
 use messages::session::ToSessionSpawner;
 use messages::spawner::ToSpawner;
+use messages::token::ToToken;
 
 use crate::certificates::Certificates;
 use crate::configuration::Configuration;
 use crate::identities::Identities;
 use crate::sockets::Listening;
+use crate::token_files;
 
 /// Log channels in all. Sessions of roles that have ended may still speak on theirs; the oldest such is given up first.
 const MAX_OLD_LOGS: usize = 32;
@@ -30,9 +32,10 @@ const MAX_OLD_LOGS: usize = 32;
 const LOG_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Who speaks to whom.
-const LINKS: [(Role, Role); 4] = [
+const LINKS: [(Role, Role); 5] = [
     (Role::SessionSpawner, Role::Keyholder),
     (Role::Auth, Role::Spawner),
+    (Role::Auth, Role::Token),
     (Role::SessionSpawner, Role::Auth),
     (Role::Listener, Role::SessionSpawner),
 ];
@@ -153,7 +156,7 @@ impl Roles {
         let confinement = Confinement {
             identity: self.identities.of(role).cloned(),
             chroot: match role {
-                Role::Listener | Role::SessionSpawner | Role::Keyholder
+                Role::Listener | Role::SessionSpawner | Role::Keyholder | Role::Token
                     if self.identities.of(role).is_some() =>
                 {
                     Some(configuration.chroot().to_owned())
@@ -190,6 +193,12 @@ impl Roles {
             }
             Role::Spawner => {
                 control.try_send(&start(confinement, configuration.spawner()), &logs)?;
+            }
+            Role::Token => {
+                let part = configuration.token();
+                let part = part.ok_or_else(|| io::Error::other("[oauth] is not configured"))?;
+                control.try_send(&start(confinement, part), &logs)?;
+                token_files::send(&control, configuration)?;
             }
         }
         self.running.push(Running {
@@ -230,6 +239,8 @@ impl Roles {
                 Role::Keyholder => {
                     control.try_send(&ToKeyholder::Reload(configuration.keyholder()), &[])
                 }
+                // Together with its files, see [`token_files::send`].
+                Role::Token => Ok(()),
             });
         }
     }
@@ -297,6 +308,7 @@ fn introduce(to: &Running, neighbour: Role, channel: Channel) -> Result<(), Chan
     }
     match (to.role, neighbour) {
         (Role::Auth, Role::Spawner) => hand_over(to, ToAuth::Spawner, &channel),
+        (Role::Auth, Role::Token) => hand_over(to, ToAuth::Token, &channel),
         (Role::Auth, _) => hand_over(to, ToAuth::SessionSpawner, &channel),
         (Role::SessionSpawner, Role::Auth) => hand_over(to, ToSessionSpawner::Auth, &channel),
         (Role::SessionSpawner, Role::Keyholder) => {
@@ -305,6 +317,7 @@ fn introduce(to: &Running, neighbour: Role, channel: Channel) -> Result<(), Chan
         (Role::SessionSpawner, _) => hand_over(to, ToSessionSpawner::Listener, &channel),
         (Role::Listener, _) => hand_over(to, ToListener::SessionSpawner, &channel),
         (Role::Spawner, _) => hand_over(to, ToSpawner::Auth, &channel),
+        (Role::Token, _) => hand_over(to, ToToken::Auth, &channel),
         (Role::Keyholder, _) => hand_over(to, ToKeyholder::SessionSpawner, &channel),
     }
 }

@@ -21,6 +21,7 @@ use crate::configuration::Configuration;
 use crate::log::{Log, Surroundings};
 use crate::roles::{Roles, Said};
 use crate::sockets::Listening;
+use crate::token_files;
 
 /// The roles must be at work within this time, or the server does not start.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
@@ -319,6 +320,7 @@ impl Master {
                         .own(&Record::warning("needs a restart").with("keys", keys));
                 }
                 newer.keep_tls_as_it_was(&self.configuration);
+                newer.keep_oauth_as_it_was(&self.configuration);
                 self.configuration = newer;
                 self.log
                     .reconfigure(self.configuration.log(), self.surroundings);
@@ -326,6 +328,15 @@ impl Master {
                 if let Some(keyholder) = self.roles.find(Role::Keyholder) {
                     let certificates = &mut self.certificates;
                     certificates.load(&keyholder.control, &self.configuration, false);
+                }
+                if let Some(token) = self.roles.find(Role::Token)
+                    && let Err(error) = token_files::send(&token.control, &self.configuration)
+                {
+                    self.log.own(
+                        &Record::error("configuration kept")
+                            .with("role", Role::Token.name())
+                            .with("reason", error),
+                    );
                 }
                 self.log.own(&Record::info("configuration read anew"));
             }

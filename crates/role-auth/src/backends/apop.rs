@@ -7,6 +7,7 @@ use md5::{Digest, Md5};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+use super::proven::Locked;
 use super::{Claim, Stores, owner};
 use crate::bindings::nss;
 use crate::name::UserName;
@@ -77,7 +78,7 @@ impl Stores {
     fn account_of_apop_user(&self, user: &UserName) -> Result<messages::Account, Refusal> {
         let backends = &self.configuration.backends;
         if backends.contains(&messages::auth::Backend::UsersFile)
-            && let Some(account) = self.account_from_users_file(user)
+            && let Some(account) = self.account_from_users_file(user, Locked::Allowed)
         {
             return account;
         }

@@ -7,6 +7,7 @@ mod address_domains;
 mod apop;
 mod owner;
 mod pam;
+mod proven;
 mod shadow;
 mod users_file;
 mod verifier;
@@ -101,6 +102,10 @@ impl Stores {
             },
             Credential::Verifier => match user {
                 Some(user) => self.verifier(&user, request),
+                None => Outcome::unknown(Refusal::Malformed),
+            },
+            Credential::Proven => match user {
+                Some(user) => self.proven(&user, request),
                 None => Outcome::unknown(Refusal::Malformed),
             },
         }

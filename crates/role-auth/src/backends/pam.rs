@@ -4,15 +4,15 @@
 //! account. The client does not see it, because failed attempts are answered at a time counted from their arrival, as long as
 //! `failure_delay` is longer than the modules take.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 
 use messages::Account;
 
 use super::{Claim, Stores, owner};
 use crate::bindings::nss;
 use crate::bindings::pam::Answer;
-use crate::name::MAX_USER_OCTETS;
-use crate::work::{Outcome, Refusal, Source};
+use crate::name::{MAX_USER_OCTETS, Password};
+use crate::work::{Outcome, Refusal, Request, Source};
 
 impl Stores {
     /// `None` where neither the modules nor the password database have such a user.
@@ -21,7 +21,11 @@ impl Stores {
     /// has to know the user anyway.
     pub(super) fn pam(&self, claim: &Claim<'_>) -> Option<Outcome> {
         let name = claim.user.as_str();
-        let answer = match self.ask_pam(claim) {
+        // A name has no control characters.
+        let asked = CString::new(name)
+            .map_err(|_| Refusal::Malformed)
+            .and_then(|user| self.ask_pam(&user, Some(claim.password), claim.request));
+        let answer = match asked {
             Ok(answer) => answer,
             Err(refusal) => return Some(self.hopeless(Some(claim.password), refusal)),
         };
@@ -40,21 +44,22 @@ impl Stores {
         }
     }
 
-    fn ask_pam(&self, claim: &Claim<'_>) -> Result<Answer, Refusal> {
+    /// Asks the modules; without a password, whether the account may be used by somebody who needs none.
+    pub(super) fn ask_pam(
+        &self,
+        user: &CStr,
+        password: Option<&Password>,
+        request: &Request,
+    ) -> Result<Answer, Refusal> {
         let pam = self
             .pam
             .as_ref()
             .ok_or_else(|| Refusal::broken("libpam.so.0 is not to be found"))?;
         let service = CString::new(self.configuration.pam_service.as_str())
             .map_err(|_| Refusal::broken("PAM service name holds a NUL"))?;
-        // A name has no control characters.
-        let user = CString::new(claim.user.as_str()).map_err(|_| Refusal::Malformed)?;
-        let peer = claim
-            .request
-            .peer
-            .map(|peer| peer.to_canonical().to_string());
+        let peer = request.peer.map(|peer| peer.to_canonical().to_string());
         let peer = peer.and_then(|peer| CString::new(peer).ok());
-        Ok(pam.ask(&service, &user, claim.password, peer.as_deref()))
+        Ok(pam.ask(&service, user, password, peer.as_deref()))
     }
 
     fn accepted_by_pam(&self, user: &str) -> Outcome {

@@ -20,9 +20,10 @@ use std::path::Path;
 use messages::{Account, Rights};
 use sasl::scram::Verifier;
 
+use super::proven::Locked;
 use super::{Claim, Stores, owner};
 use crate::bindings::nss::{self, Passwd};
-use crate::hash::{Census, Match};
+use crate::hash::{Census, Match, is_locked};
 use crate::name::UserName;
 use crate::store_file::{Readers, StoreError, StoreFile};
 use crate::work::{Outcome, Refusal, Source};
@@ -234,6 +235,7 @@ impl Stores {
     pub(super) fn account_from_users_file(
         &self,
         user: &UserName,
+        locked: Locked,
     ) -> Option<Result<Account, Refusal>> {
         let path = &self.configuration.users_file;
         let found = match StoreFile::open(path, Readers::Group).and_then(|file| file.find(user)) {
@@ -245,7 +247,12 @@ impl Stores {
             Err(reason) => Err(*reason),
         };
         match record {
-            Ok(record) => Some(record?.account(self.configuration.own.as_ref())),
+            Ok(record) => Some(match record? {
+                record if locked == Locked::Refused && is_locked(record.hash) => {
+                    Err(Refusal::Locked)
+                }
+                record => record.account(self.configuration.own.as_ref()),
+            }),
             Err(reason) => Some(Err(Refusal::unusable(format!(
                 "{}, line {}: {reason}",
                 path.display(),

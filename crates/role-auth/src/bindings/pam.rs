@@ -112,7 +112,7 @@ impl Pam {
         }
     }
 
-    /// Asks whether `password` is `user`'s and the account may be used.
+    /// Asks whether `password` is `user`'s and the account may be used; without one, only the latter.
     ///
     /// Runs foreign modules: they may take any time, leave descriptors, threads and children behind, or crash. To be
     /// called in a process that ends afterwards.
@@ -120,12 +120,14 @@ impl Pam {
         &self,
         service: &CStr,
         user: &CStr,
-        password: &Password,
+        password: Option<&Password>,
         remote_host: Option<&CStr>,
     ) -> Answer {
+        let placeholder = Password::placeholder();
         let mut answers = Answers {
-            password,
-            left: MAX_PROMPTS,
+            password: password.unwrap_or(&placeholder),
+            // Where there is none, nothing may be asked.
+            left: password.map_or(0, |_| MAX_PROMPTS),
         };
         let conversation = Conversation {
             converse,
@@ -135,7 +137,7 @@ impl Pam {
             Ok(transaction) => transaction,
             Err(code) => return Answer::Failed(code),
         };
-        let verdict = transaction.run(remote_host);
+        let verdict = transaction.run(remote_host, password.is_some());
         drop(transaction);
         verdict
     }
@@ -174,7 +176,7 @@ impl<'a> Transaction<'a> {
         })
     }
 
-    fn run(&mut self, remote_host: Option<&CStr>) -> Answer {
+    fn run(&mut self, remote_host: Option<&CStr>, authenticates: bool) -> Answer {
         // pam_faillock and fail2ban count by it.
         if let Some(host) = remote_host {
             self.set_text(PAM_RHOST, host);
@@ -182,10 +184,13 @@ impl<'a> Transaction<'a> {
         // Some modules (pam_access, pam_time) refuse a transaction without a terminal; daemons give their name.
         self.set_text(PAM_TTY, c"pop3");
         self.set_no_delay();
-        match self.stage(
-            self.pam.authenticate,
-            PAM_SILENT | PAM_DISALLOW_NULL_AUTHTOK,
-        ) {
+        let flags = PAM_SILENT | PAM_DISALLOW_NULL_AUTHTOK;
+        let authenticated = if authenticates {
+            self.stage(self.pam.authenticate, flags)
+        } else {
+            PAM_SUCCESS
+        };
+        match authenticated {
             PAM_SUCCESS => {}
             PAM_USER_UNKNOWN => return Answer::UserUnknown,
             PAM_AUTH_ERR | PAM_PERM_DENIED | PAM_MAXTRIES | PAM_CRED_INSUFFICIENT => {
@@ -196,7 +201,7 @@ impl<'a> Transaction<'a> {
             }
             code => return Answer::Failed(code),
         }
-        match self.stage(self.pam.account, PAM_SILENT | PAM_DISALLOW_NULL_AUTHTOK) {
+        match self.stage(self.pam.account, flags) {
             PAM_SUCCESS => {}
             // An expired password cannot be changed over POP3.
             PAM_NEW_AUTHTOK_REQD | PAM_ACCT_EXPIRED | PAM_AUTHTOK_EXPIRED | PAM_PERM_DENIED

@@ -37,6 +37,7 @@ impl EventLoop<'_> {
                     self.finish(token, Outcome::unknown(refusal));
                 }
             }
+            Next::AskToken(access_token) => self.ask_token(token, access_token),
             Next::Challenge(octets) => {
                 let challenge = Verdict::Challenge(octets);
                 if session.channel.try_send(&challenge, &[]).is_err() {
@@ -64,6 +65,15 @@ impl EventLoop<'_> {
         let Some(attempt) = self.attempts.remove(&token) else {
             return;
         };
+        if let Some(session) = self.sessions.find(token)
+            && session.awaits_account()
+        {
+            let advice = self.stores.configuration.tokens.as_ref();
+            if let Some(next) = session.account_found(outcome, advice) {
+                self.go_on(token, next);
+            }
+            return;
+        }
         match outcome {
             Outcome::Accepted { account, source } => self.accept(token, attempt, account, source),
             Outcome::Refused { user, refusal } => self.refuse(token, attempt, user, &refusal),

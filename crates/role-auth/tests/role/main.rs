@@ -9,6 +9,7 @@ mod rig;
 mod sasl;
 mod stores;
 mod system;
+mod tokens;
 mod workers;
 
 use std::os::unix::process::CommandExt;
@@ -102,6 +103,18 @@ fn all() -> Vec<Test> {
         more_attempts_than_workers_are_all_decided,
         a_killed_worker_fails_one_attempt,
         the_role_is_confined,
+    ));
+    all.extend(tests!(false, tokens:
+        a_valid_token_opens_its_users_maildrop_in_both_mechanisms_and_forms,
+        a_refused_token_is_told_why_in_a_challenge_and_counts_as_an_attempt,
+        whoever_the_token_names_is_refused_as_by_password_if_the_account_is_none,
+        what_cannot_be_checked_is_no_refusal,
+        a_token_that_is_not_checked_holds_nobody_up_and_is_given_up_in_time,
+        a_token_role_that_talks_nonsense_is_left,
+        without_oauth_no_token_is_taken,
+    ));
+    all.extend(tests!(true, tokens:
+        a_token_of_a_system_user_opens_the_account_unless_it_is_locked,
     ));
     all.extend(tests!(true, system:
         shadow_decides_as_the_system_does,

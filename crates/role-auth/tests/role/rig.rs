@@ -77,6 +77,7 @@ pub fn configuration(directory: &Path) -> AuthConfig {
         address_domains: None,
         mechanisms: SaslMechanism::ALL.to_vec(),
         decoy_key: DecoyKey([7; 32]),
+        tokens: None,
         login_attempts: 3,
         failure_delay: Duration::ZERO,
         workers: 5,

@@ -34,6 +34,19 @@ const USERS: [(&str, u32, &str); 9] = [
     ("toor", 0, "CHEAP:19000:0:99999:7:::"),
 ];
 
+/// What comes of an access token of theirs: a login, or why there is none.
+pub const PROVEN: [(&str, Option<&str>); 6] = [
+    ("joe", None),
+    ("locked", Some("account locked")),
+    (
+        "expired",
+        Some("account or password expired, or not allowed"),
+    ),
+    ("aged", Some("account or password expired, or not allowed")),
+    ("empty", Some("account locked")),
+    ("toor", Some("root or without a user and group of its own")),
+];
+
 const SERVICES: [(&str, &str); 7] = [
     (
         "test-permit",

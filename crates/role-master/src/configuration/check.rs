@@ -44,6 +44,18 @@ impl Configuration {
                 "SCRAM needs \"users-file\" in auth.backends: no other store has what it is verified by",
             ));
         }
+        let takes_token =
+            |mechanisms: &Vec<SaslMechanism>| mechanisms.iter().any(|it| it.takes_token());
+        if self.file.auth.mechanisms.as_ref().is_some_and(takes_token) && !self.has_oauth() {
+            return Err(ConfigurationError::in_key(
+                "auth.mechanisms",
+                "OAUTHBEARER and XOAUTH2 need [oauth]: nobody else could check a token",
+            ));
+        }
+        if let Some(oauth) = &self.file.oauth {
+            let in_key = |(key, problem): (&str, String)| ConfigurationError::in_key(key, problem);
+            oauth.token().map_err(in_key)?;
+        }
         self.check_tls()?;
         Location::parse(&self.file.maildrop.location)
             .map_err(|error| ConfigurationError::in_key("maildrop.location", error))?;

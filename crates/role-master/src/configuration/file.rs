@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use messages::SaslMechanism;
 use serde::Deserialize;
 
+use super::oauth::OAuth;
 use super::units::{Size, Span};
 
 /// The whole file.
@@ -28,6 +29,8 @@ pub struct File {
     pub spawner_user: String,
     /// The user of the keyholder; needed where TLS is configured.
     pub key_user: String,
+    /// The user of the token role; needed where OAuth is configured.
+    pub token_user: String,
     /// An empty directory that nobody can write to (POP_CHROOT).
     pub chroot: PathBuf,
     /// Where locks are; `/var/lib/popa3d`, or `~/.local/state/popa3d` when not root.
@@ -38,6 +41,8 @@ pub struct File {
     pub tls: Option<Tls>,
     /// Who may log in, and how that is found out.
     pub auth: Auth,
+    /// Access tokens; absent: none.
+    pub oauth: Option<OAuth>,
     /// Virtual domains by the address connected to; absent: off (POP_VIRTUAL).
     pub address_domains: Option<AddressDomains>,
     /// Where mail is and how it is locked.
@@ -62,11 +67,13 @@ impl Default for File {
             auth_user: "popa3d-auth".into(),
             spawner_user: "popa3d-spawn".into(),
             key_user: "popa3d-key".into(),
+            token_user: "popa3d-token".into(),
             chroot: "/var/empty".into(),
             state_directory: None,
             sandbox: Sandbox::BestEffort,
             tls: None,
             auth: Auth::default(),
+            oauth: None,
             address_domains: None,
             maildrop: Maildrop::default(),
             limits: Limits::default(),
@@ -149,7 +156,8 @@ pub struct Auth {
     pub pam_service: String,
     /// APOP secrets, `user:secret` a line; absent: no APOP, since it needs plaintext equivalents on the server.
     pub apop_secrets: Option<PathBuf>,
-    /// SASL mechanisms. Default: PLAIN and LOGIN, and SCRAM-SHA-256 where the users file is the only store.
+    /// SASL mechanisms. Default: PLAIN and LOGIN, SCRAM-SHA-256 where the users file is the only store, OAUTHBEARER and XOAUTH2
+    /// where OAuth is configured.
     pub mechanisms: Option<Vec<SaslMechanism>>,
     /// The least time that a first failed attempt takes; it doubles with each.
     pub failure_delay: Span,

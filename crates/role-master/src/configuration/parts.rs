@@ -6,6 +6,7 @@ use messages::keyholder::KeyholderConfig;
 use messages::listener::ListenerConfig;
 use messages::session::{Advertised, Cleartext, CleartextPolicy, SessionConfig};
 use messages::spawner::{MailboxLock, SpawnerConfig};
+use messages::token::TokenConfig;
 
 use super::{Configuration, Runner, file};
 
@@ -64,12 +65,19 @@ impl Configuration {
         }
     }
 
+    /// The token role's part, if there is one.
+    pub fn token(&self) -> Option<TokenConfig> {
+        // It has been checked that it is one.
+        self.file.oauth.as_ref()?.token().ok()
+    }
+
     /// Auth's part.
     pub fn auth(&self, decoy_key: &DecoyKey) -> AuthConfig {
         let auth = &self.file.auth;
         AuthConfig {
             mechanisms: self.mechanisms(),
             decoy_key: decoy_key.clone(),
+            tokens: self.file.oauth.as_ref().map(|oauth| oauth.tokens()),
             backends: self.backends(),
             users_file: auth.users_file.clone(),
             pam_service: auth.pam_service.clone(),
@@ -139,7 +147,7 @@ impl Configuration {
     /// The mechanisms offered somewhere, the strongest first. Clients that know SCRAM take it and nothing else, so by itself it
     /// is offered only where every user could have a verifier.
     fn mechanisms(&self) -> Vec<SaslMechanism> {
-        use SaslMechanism::{Login, Plain, ScramSha256, ScramSha256Plus};
+        use SaslMechanism::{Login, OAuthBearer, Plain, ScramSha256, ScramSha256Plus, XOAuth2};
         let mut mechanisms = match &self.file.auth.mechanisms {
             Some(mechanisms) => mechanisms.clone(),
             None if self.backends() == [Backend::UsersFile] => {
@@ -147,6 +155,9 @@ impl Configuration {
             }
             None => vec![Plain, Login],
         };
+        if self.file.auth.mechanisms.is_none() && self.has_oauth() {
+            mechanisms.extend([OAuthBearer, XOAuth2]);
+        }
         mechanisms.sort_unstable();
         mechanisms.dedup();
         if !self.has_tls() {
