@@ -64,6 +64,21 @@ fn messages_between_processes_decode_to_what_they_encode_to() {
 }
 
 #[test]
+fn tokens_are_valid_only_if_they_are_signed() {
+    holds("token");
+}
+
+#[test]
+fn keys_of_tokens_verify_no_signature_that_is_none() {
+    holds("token-keys");
+}
+
+#[test]
+fn issuers_who_are_asked_name_users_that_have_names() {
+    holds("token-introspection");
+}
+
+#[test]
 fn every_target_has_a_harness_for_libfuzzer_and_a_test_here() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz");
     let harnesses: BTreeSet<String> = std::fs::read_dir(directory.join("fuzz_targets"))

@@ -7,7 +7,7 @@
 //! - a running server, as root or as an ordinary user: [`site`], [`server`]
 //! - one session on a socket pair, as inetd starts it: [`inetd`]
 //! - a strict POP3 client: [`pop`]
-//! - certificates: [`certificates`]
+//! - certificates: [`certificates`]; access tokens: [`tokens`]
 //! - mail that has broken other servers: [`corpus`]
 //! - those other servers: [`rivals`]
 #![forbid(unsafe_code)]
@@ -26,4 +26,5 @@ pub mod rivals;
 pub mod run;
 pub mod server;
 pub mod site;
+pub mod tokens;
 pub mod users;

@@ -11,6 +11,7 @@ use messages::log::Record;
 use messages::role::Report;
 use messages::session::{Connection, SessionId, ToSessionSpawner};
 use messages::spawner::{StartMaildrop, ToSpawner};
+use messages::token::{Answer, Question, ToToken};
 use messages::{SaslMechanism, Secret};
 
 use super::{Target, literal};
@@ -24,7 +25,7 @@ pub const MESSAGES: Target = Target {
 };
 
 /// The first octet chooses the type.
-const TYPES: [fn(&[u8]); 16] = [
+const TYPES: [fn(&[u8]); 19] = [
     decode::<Attempt>,
     decode::<Verdict>,
     decode::<NewSession>,
@@ -41,6 +42,9 @@ const TYPES: [fn(&[u8]); 16] = [
     decode::<ToListener>,
     decode::<ToSessionSpawner>,
     decode::<ToSpawner>,
+    decode::<ToToken>,
+    decode::<Question>,
+    decode::<Answer>,
 ];
 
 fn messages(data: &[u8]) {

@@ -5,6 +5,7 @@ mod memory;
 mod messages;
 mod pop3;
 mod sasl;
+mod tokens;
 
 /// A function that takes any octets, and what to make octets of that get far in it.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +32,9 @@ pub const TARGETS: &[Target] = &[
     memory::JOURNAL,
     memory::INDEX,
     messages::MESSAGES,
+    tokens::TOKEN,
+    tokens::KEYS,
+    tokens::INTROSPECTION,
 ];
 
 /// The one with this name.

@@ -200,7 +200,7 @@ fn transact(lines: &[&[u8]]) {
         let left = MAILDROP.0.iter().zip(deleted).filter(|(_, gone)| !gone);
         assert_eq!(
             machine.octets_left().0,
-            left.map(|(octets, _)| octets).sum()
+            left.map(|(octets, _)| octets).sum::<u64>()
         );
     }
 }

@@ -1,5 +1,6 @@
 //! Each role, taken over: made to do by ptrace what somebody would who runs code in it. All of it fails.
 
+use system_tests::certificates::Authority;
 use system_tests::corpus;
 use system_tests::processes::Process;
 use system_tests::server::Server;
@@ -26,7 +27,7 @@ const ATTACKS: [Attack; 17] = [
         path: "/etc/passwd",
         arguments: |path, _| [HERE, path, 0, 0, 0, 0],
         // Name services; and whatever a user may read it becomes.
-        but: &["auth", "spawner"],
+        but: &["auth", "spawner", "dialer"],
     },
     Attack {
         name: "read the master's memory",
@@ -72,7 +73,8 @@ const ATTACKS: [Attack; 17] = [
         number: libc::SYS_socket,
         path: "",
         arguments: |_, _| [libc::AF_INET as u64, libc::SOCK_STREAM as u64, 0, 0, 0, 0],
-        but: &[],
+        // It is to connect to one port; Landlock says which.
+        but: &["dialer"],
     },
     Attack {
         name: "trace the master",
@@ -159,7 +161,7 @@ const ATTACKS: [Attack; 17] = [
             ]
         },
         // Loads libraries: PAM's modules, name services.
-        but: &["auth"],
+        but: &["auth", "dialer"],
     },
 ];
 
@@ -198,11 +200,24 @@ fn try_out(server: &Server, victim: Process, attack: &Attack) -> Outcome {
         .expect("to make it try")
 }
 
+/// With OAuth, of which there is no server.
+fn setup() -> Setup {
+    Setup::new()
+        .set("oauth", "issuer", "\"i\"")
+        .set("oauth", "audience", "[\"a\"]")
+        .set("oauth", "keys", "\"https://127.0.0.1:4433/keys\"")
+        .set("oauth", "ca", "\"/etc/authorities.pem\"")
+}
+
 macro_rules! taken_over {
     ($($test:ident: $role:literal),+ $(,)?) => {$(
         #[test]
         fn $test() {
-            Setup::new().as_root(|site| attack(site, $role));
+            setup().as_root(|site| {
+                let authority = Authority::new();
+                std::fs::copy(authority.file(), "/etc/authorities.pem").expect("authorities");
+                attack(site, $role);
+            });
         }
     )+};
 }
@@ -213,5 +228,7 @@ taken_over!(
     a_session_taken_over_can_do_nothing: "session",
     auth_taken_over_can_do_nothing: "auth",
     a_spawner_taken_over_does_not_become_root: "spawner",
+    a_token_role_taken_over_can_do_nothing: "token",
+    its_dialer_taken_over_can_connect_and_nothing_else: "dialer",
     a_maildrop_process_taken_over_has_its_mail_alone: "maildrop",
 );

@@ -108,6 +108,41 @@ fn every_role_is_filtered_and_can_gain_nothing() {
 }
 
 #[test]
+fn the_token_role_and_its_dialer_are_nobody_with_nothing() {
+    let setup = Setup::new()
+        .set("oauth", "issuer", "\"i\"")
+        .set("oauth", "audience", "[\"a\"]")
+        .set("oauth", "keys", "\"http://127.0.0.1:4080/\"")
+        .set("oauth", "workers", "3");
+    setup.as_root(|site| {
+        in_full_work(site, |server| {
+            let four = [SERVICE[4].1.to_string().as_str(); 4].join(" ");
+            for (role, threads) in [("token", "4"), ("dialer", "1")] {
+                let process = server.role(role);
+                for (key, expected) in [
+                    ("Uid", four.as_str()),
+                    ("Gid", &four),
+                    ("CapEff", "0000000000000000"),
+                    ("CapPrm", "0000000000000000"),
+                    ("NoNewPrivs", "1"),
+                    ("Seccomp", "2"),
+                    ("Threads", threads),
+                ] {
+                    assert_eq!(status(process, key), expected, "{key} of {role}");
+                }
+                assert_eq!(
+                    status(process, "Groups"),
+                    SERVICE[4].1.to_string(),
+                    "{role}"
+                );
+            }
+            let root = fs::read_link(server.role("token").file("root")).expect("its root");
+            assert_eq!(root, Path::new("/var/empty"));
+        });
+    });
+}
+
+#[test]
 fn network_roles_see_an_empty_directory_that_they_cannot_write() {
     Setup::new().as_root(|site| {
         in_full_work(site, |server| {

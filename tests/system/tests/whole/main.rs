@@ -17,6 +17,7 @@ mod limits;
 mod logs;
 mod maildrops;
 mod migration;
+mod oauth;
 mod roles;
 mod rules;
 mod sasl;
