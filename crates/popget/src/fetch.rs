@@ -2,20 +2,30 @@
 //!
 //! The order is what keeps mail safe: a message is on disk before it is in the record, and in the record before DELE is sent. Deletion
 //! is reported when QUIT has been answered.
+//!
+//! A message at which the server breaks the connection is not to stop the others, this time and at every run to come: the run goes on in
+//! another session, where that message comes last.
 
-use std::collections::HashMap;
+mod delete;
+mod listing;
+
+use std::collections::HashSet;
 use std::path::Path;
+use std::thread;
 use std::time::Duration;
 
-use net_pop3::blocking::Session;
-use net_pop3::{Listing, Transaction};
+use net_pop3::blocking::{Builder, Session};
+use net_pop3::{Credentials, Transaction};
 use serde::Serialize;
 
 use crate::account::Account;
 use crate::deliver::{Delivery, Failure, Incoming};
 use crate::failure::{Exit, Failed};
 use crate::progress::Bar;
-use crate::seen::{Record, now};
+use crate::seen::Record;
+
+use delete::delete;
+use listing::{Known, compare, keys, list, plan, wanted};
 
 /// What to do besides the account's own options.
 #[derive(Clone, Copy, Debug, Default)]
@@ -58,13 +68,42 @@ impl Report {
         self.exit = self.exit.max(failed.exit);
         self.error.get_or_insert(failed.reason);
     }
+
+    fn message_failed(&mut self, key: &str, reason: &str) {
+        self.failed += 1;
+        self.exit = self.exit.max(Exit::Messages);
+        self.warnings.push(format!("message {key}: {reason}"));
+    }
 }
 
-/// A message of the listing, as the record knows it.
-#[derive(Clone, Debug)]
-struct Known {
-    listing: Listing,
-    incoming: Incoming,
+/// Sessions of one run: so many messages may break the connection, less one, without keeping another from being fetched.
+const MAX_SESSIONS: usize = 8;
+
+/// How often, and after what pause, a new session is tried for: the server may not have noticed the end of the one before.
+const LOGINS: usize = 5;
+const LOGIN_PAUSE: Duration = Duration::from_secs(1);
+
+/// Keys of messages that have made trouble in this run.
+#[derive(Debug, Default)]
+struct Troubles {
+    /// The connection broke while they were fetched: they come last from now on.
+    broke: HashSet<String>,
+    /// No longer tried.
+    given_up: HashSet<String>,
+}
+
+/// Why fetching ended before its time.
+enum Stop {
+    /// The session did, at the message with this key.
+    Session(String, Failed),
+    /// Whatever came next would fail as well.
+    Run(Failed),
+}
+
+impl From<Failed> for Stop {
+    fn from(failed: Failed) -> Stop {
+        Stop::Run(failed)
+    }
 }
 
 /// Fetches.
@@ -107,14 +146,8 @@ fn fetch(
     let hook = bar.clone();
     builder = builder.progress(move |progress| hook.message(progress.octets));
     let credentials = account.credentials()?;
-    let mut session = builder
-        .connect()?
-        .login(&credentials)
-        .map_err(net_pop3::Error::from)?;
-
-    let listing = session.listing()?;
-    report.messages = listing.len();
-    let known = known(account, listing)?;
+    let mut session = enter(&builder, &credentials)?;
+    let mut known = list(account, &mut session, report)?;
     if mode.seen_now {
         record.seen(keys(&known)).map_err(Failed::local)?;
         session.quit()?;
@@ -125,325 +158,191 @@ fn fetch(
         session.quit()?;
         return Ok(());
     };
-    compare(&mut record, &known, report)?;
-    recover(delivery.as_mut(), &mut record, &known, report)?;
-    record.begin().map_err(Failed::local)?;
-
-    let wanted = wanted(account, &mut session, &record, &known, report)?;
-    bar.begin(wanted.iter().map(|known| known.listing.octets).sum());
-    let fetched = fetch_wanted(
-        &mut session,
-        &wanted,
-        delivery.as_mut(),
-        &mut record,
+    let mut run = Run {
+        account,
+        delivery: delivery.as_mut(),
+        record: &mut record,
+        troubles: Troubles::default(),
         bar,
         report,
-    );
-    let committed = commit(delivery.as_mut(), &mut record, report);
-    // Without the last line of the record the next run looks what has been delivered after all.
-    committed?;
-    fetched?;
+    };
+    compare(run.record, &known, run.report)?;
+    run.recover(&known)?;
+    run.record.begin().map_err(Failed::local)?;
+    let mut sessions = 1;
+    loop {
+        let fetched = run.fetch_wanted(&mut session, &known);
+        // Without the last line of the record the next run looks what has been delivered after all.
+        run.commit()?;
+        match fetched {
+            Ok(()) => break,
+            Err(Stop::Session(key, failed)) if sessions < MAX_SESSIONS => {
+                run.connection_broke(key, &failed);
+            }
+            Err(Stop::Session(_, failed) | Stop::Run(failed)) => return Err(failed),
+        }
+        drop(session);
+        sessions += 1;
+        // One by one from now on, so that it is known at which message a session ends.
+        builder = builder.window(0);
+        session = enter_again(&builder, &credentials)?;
+        known = list(account, &mut session, run.report)?;
+    }
     let deleted = delete(account, session, &mut record, &known, report);
     record.end().map_err(Failed::local)?;
     deleted
 }
 
-/// Keys by unique-id. Several messages may share one (a server may make it from their content): they are told apart by counting.
-fn known(account: &Account, listing: Vec<Listing>) -> Result<Vec<Known>, Failed> {
-    let host = account.record_host();
-    let mut times: HashMap<String, u32> = HashMap::new();
-    let mut known = Vec::with_capacity(listing.len());
-    for listing in listing {
-        let Some(id) = &listing.unique_id else {
-            let reason = format!(
-                "{}: message {} has no unique-id, so what has been fetched cannot be remembered",
-                account.name,
-                listing.number.value()
-            );
-            return Err(Failed::local(reason));
-        };
-        let count = times.entry(id.as_str().to_owned()).or_insert(0);
-        *count += 1;
-        let key = match *count {
-            1 => id.as_str().to_owned(),
-            count => format!("{id} {count}"),
-        };
-        known.push(Known {
-            incoming: Incoming::new(&host, account.record_user(), &key),
-            listing,
-        });
-    }
-    Ok(known)
+fn enter(builder: &Builder, credentials: &Credentials) -> Result<Session<Transaction>, Failed> {
+    let session = builder.clone().connect()?.login(credentials);
+    Ok(session.map_err(net_pop3::Error::from)?)
 }
 
-fn keys(known: &[Known]) -> impl Iterator<Item = &str> {
-    known.iter().map(|known| known.incoming.key.as_str())
+fn enter_again(
+    builder: &Builder,
+    credentials: &Credentials,
+) -> Result<Session<Transaction>, Failed> {
+    let mut logins = 1;
+    loop {
+        match enter(builder, credentials) {
+            Err(failed) if failed.exit == Exit::TryAgain && logins < LOGINS => {
+                logins += 1;
+                thread::sleep(LOGIN_PAUSE);
+            }
+            entered => return entered,
+        }
+    }
 }
 
-/// Notices when a server gives its messages new ids: they would all be fetched again.
-fn compare(record: &mut Record, known: &[Known], report: &mut Report) -> Result<(), Failed> {
-    const FEW: usize = 10;
-    let (were, still) = record.compare(keys(known)).map_err(Failed::local)?;
-    let new = keys(known).filter(|key| !record.has(key)).count();
-    if were >= FEW && still * 2 < were && new * 2 >= were {
-        report.warnings.push(format!(
-            "of {were} messages known, {} are gone and {new} are new: the server may have changed its unique-ids; \
-             --seen-now takes all that is there as fetched",
-            were - still
-        ));
-    }
-    Ok(())
+/// The parts of a run.
+struct Run<'a> {
+    account: &'a Account,
+    delivery: &'a mut dyn Delivery,
+    record: &'a mut Record,
+    troubles: Troubles,
+    bar: &'a Bar,
+    report: &'a mut Report,
 }
 
-/// After a run that was killed: what had been delivered, though it was not yet in the record?
-fn recover(
-    delivery: &mut dyn Delivery,
-    record: &mut Record,
-    known: &[Known],
-    report: &mut Report,
-) -> Result<(), Failed> {
-    if record.interrupted().is_none() {
-        return Ok(());
+impl Run<'_> {
+    /// After a run that was killed: what had been delivered, though it was not yet in the record?
+    fn recover(&mut self, known: &[Known]) -> Result<(), Failed> {
+        let Run {
+            delivery,
+            record,
+            report,
+            ..
+        } = self;
+        if record.interrupted().is_none() {
+            return Ok(());
+        }
+        let incoming = known.iter().map(|known| &known.incoming);
+        let unseen: Vec<Incoming> = incoming
+            .filter(|incoming| !record.has(&incoming.key))
+            .cloned()
+            .collect();
+        let mut doubtful = Vec::new();
+        let found = delivery
+            .recover(record, &unseen, &mut doubtful)
+            .map_err(Failed::local)?;
+        record
+            .seen(found.iter().map(String::as_str))
+            .map_err(Failed::local)?;
+        report.recovered = found.len();
+        for key in doubtful.iter().filter(|key| !record.has(key)) {
+            report.warnings.push(format!(
+                "the last run was cut off while {key} was handed over: it may come twice"
+            ));
+        }
+        Ok(())
     }
-    let unseen: Vec<Incoming> = known
-        .iter()
-        .map(|known| &known.incoming)
-        .filter(|incoming| !record.has(&incoming.key))
-        .cloned()
-        .collect();
-    let mut doubtful = Vec::new();
-    let found = delivery
-        .recover(record, &unseen, &mut doubtful)
-        .map_err(Failed::local)?;
-    record
-        .seen(found.iter().map(String::as_str))
-        .map_err(Failed::local)?;
-    report.recovered = found.len();
-    for key in doubtful.iter().filter(|key| !record.has(key)) {
-        report.warnings.push(format!(
-            "the last run was cut off while {key} was handed over: it may come twice"
-        ));
-    }
-    Ok(())
-}
 
-/// What is new, and fulfils the filters.
-fn wanted(
-    account: &Account,
-    session: &mut Session<Transaction>,
-    record: &Record,
-    known: &[Known],
-    report: &mut Report,
-) -> Result<Vec<Known>, Failed> {
-    let filters = &account.options.filter;
-    let is_new = |known: &&Known| !record.has(&known.incoming.key);
-    let new: Vec<Known> = known.iter().filter(is_new).cloned().collect();
-    report.new = new.len();
-    let by_size = |known: &Known| {
-        let mut sizes = filters.iter().filter(|filter| !filter.needs_header());
-        sizes.all(|filter| filter.matches(known.listing.octets, b""))
-    };
-    let mut wanted: Vec<Known> = new.into_iter().filter(by_size).collect();
-    if filters.iter().any(|filter| filter.needs_header()) {
-        let mut fulfil = Vec::with_capacity(wanted.len());
-        let numbers: Vec<_> = wanted.iter().map(|known| known.listing.number).collect();
-        let mut headers = session.top_all(numbers, 0);
-        while let Some(header) = headers.next_message() {
-            let header = match header {
-                Ok(header) => header.to_vec()?,
-                Err(error) if error.ends_session() => return Err(error.into()),
-                // Without TOP nothing can be said against it.
-                Err(_) => {
-                    fulfil.push(true);
-                    continue;
+    fn fetch_wanted(
+        &mut self,
+        session: &mut Session<Transaction>,
+        known: &[Known],
+    ) -> Result<(), Stop> {
+        let wanted = wanted(
+            self.account,
+            session,
+            self.record,
+            known,
+            &self.troubles,
+            self.report,
+        )?;
+        self.bar
+            .begin(wanted.iter().map(|known| known.listing.octets).sum());
+        let mut each = wanted.iter();
+        let mut messages = session.retr_all(wanted.iter().map(|known| &known.listing));
+        while let Some(message) = messages.next_message() {
+            let Some(known) = each.next() else { break };
+            let key = &known.incoming.key;
+            let delivered = match message {
+                Ok(message) => self.deliver(message, &known.incoming)?,
+                Err(error) if error.ends_session() => {
+                    return Err(Stop::Session(key.clone(), error.into()));
                 }
+                Err(error) => Err(error.to_string()),
             };
-            let octets = wanted
-                .get(fulfil.len())
-                .map_or(0, |known| known.listing.octets);
-            fulfil.push(filters.iter().all(|filter| filter.matches(octets, &header)));
-        }
-        let mut fulfil = fulfil.into_iter();
-        wanted.retain(|_| fulfil.next().unwrap_or(true));
-    }
-    report.unwanted = report.new - wanted.len();
-    Ok(wanted)
-}
-
-fn fetch_wanted(
-    session: &mut Session<Transaction>,
-    wanted: &[Known],
-    delivery: &mut dyn Delivery,
-    record: &mut Record,
-    bar: &Bar,
-    report: &mut Report,
-) -> Result<(), Failed> {
-    let mut each = wanted.iter();
-    let mut messages = session.retr_all(wanted.iter().map(|known| &known.listing));
-    while let Some(message) = messages.next_message() {
-        let Some(known) = each.next() else { break };
-        let mut delivered = match message {
-            Ok(message) => deliver(message, known, delivery, record)?,
-            Err(error) if error.ends_session() => return Err(error.into()),
-            Err(error) => Err(error.to_string()),
-        };
-        if delivered.is_ok() {
-            delivered = finish(delivery, record)?;
-        }
-        match delivered {
-            Ok(()) => report.octets += known.listing.octets,
-            Err(reason) => {
-                report.failed += 1;
-                report.exit = report.exit.max(Exit::Messages);
-                let number = known.listing.number.value();
-                report.warnings.push(format!(
-                    "message {number} ({}): {reason}",
-                    known.incoming.key
-                ));
+            match delivered {
+                Ok(()) => self.report.octets += known.listing.octets,
+                Err(reason) => {
+                    self.report.message_failed(key, &reason);
+                    self.troubles.given_up.insert(key.clone());
+                }
+            }
+            self.bar.message_done(known.listing.octets);
+            if self.delivery.is_full() {
+                self.commit()?;
             }
         }
-        bar.message_done(known.listing.octets);
-        if delivery.is_full() {
-            commit(delivery, record, report)?;
+        Ok(())
+    }
+
+    /// Streams a message into the delivery. The inner error is this message's alone.
+    fn deliver(
+        &mut self,
+        mut message: net_pop3::blocking::Message<'_>,
+        incoming: &Incoming,
+    ) -> Result<Result<(), String>, Stop> {
+        if let Err(failure) = self.delivery.begin(incoming, self.record) {
+            return of_message(failure);
+        }
+        let mut writer = &mut *self.delivery;
+        if let Err(error) = message.copy_to(&mut writer) {
+            self.delivery.abandon();
+            return Err(match error.downcast::<net_pop3::Error>() {
+                Ok(error) => Stop::Session(incoming.key.clone(), error.into()),
+                Err(error) => Failed::local(error).into(),
+            });
+        }
+        match self.delivery.finish(self.record) {
+            Ok(()) => Ok(Ok(())),
+            Err(failure) => of_message(failure),
         }
     }
-    Ok(())
-}
 
-/// Streams a message into the delivery. The inner error is this message's alone.
-fn deliver(
-    mut message: net_pop3::blocking::Message<'_>,
-    known: &Known,
-    delivery: &mut dyn Delivery,
-    record: &mut Record,
-) -> Result<Result<(), String>, Failed> {
-    match delivery.begin(&known.incoming, record) {
-        Ok(()) => (),
-        Err(Failure::Message(reason)) => return Ok(Err(reason)),
-        Err(Failure::Place(error)) => return Err(Failed::local(error)),
-    }
-    let mut writer = &mut *delivery;
-    if let Err(error) = message.copy_to(&mut writer) {
-        delivery.abandon();
-        return Err(match error.downcast::<net_pop3::Error>() {
-            Ok(error) => error.into(),
-            Err(error) => Failed::local(error),
-        });
-    }
-    Ok(Ok(()))
-}
-
-fn finish(delivery: &mut dyn Delivery, record: &mut Record) -> Result<Result<(), String>, Failed> {
-    match delivery.finish(record) {
-        Ok(()) => Ok(Ok(())),
-        Err(Failure::Message(reason)) => Ok(Err(reason)),
-        Err(Failure::Place(error)) => Err(Failed::local(error)),
-    }
-}
-
-fn commit(
-    delivery: &mut dyn Delivery,
-    record: &mut Record,
-    report: &mut Report,
-) -> Result<(), Failed> {
-    match delivery.commit(record) {
-        Ok(keys) => report.fetched += keys.len(),
-        Err(Failure::Message(reason)) => return Err(Failed::local(reason)),
-        Err(Failure::Place(error)) => return Err(Failed::local(error)),
-    }
-    Ok(())
-}
-
-/// Which messages go: only such as are recorded as delivered.
-fn to_be_deleted<'a>(account: &Account, record: &Record, known: &'a [Known]) -> Vec<&'a Known> {
-    let options = &account.options;
-    let is_wanted =
-        options.delete || options.delete_after.is_some() || options.keep_newest.is_some();
-    if !is_wanted {
-        return Vec::new();
-    }
-    let now = Duration::from_secs(now());
-    let age = options.delete_after.unwrap_or_default();
-    let old = known.len().saturating_sub(options.keep_newest.unwrap_or(0));
-    known
-        .iter()
-        .take(old)
-        .filter(|known| {
-            let delivered = record
-                .delivered(&known.incoming.key)
-                .map(Duration::from_secs);
-            delivered.is_some_and(|delivered| now.saturating_sub(delivered) >= age)
-        })
-        .collect()
-}
-
-fn delete(
-    account: &Account,
-    mut session: Session<Transaction>,
-    record: &mut Record,
-    known: &[Known],
-    report: &mut Report,
-) -> Result<(), Failed> {
-    let candidates = to_be_deleted(account, record, known);
-    let outcomes = session.dele_all(candidates.iter().map(|known| &known.listing))?;
-    let mut marked = Vec::new();
-    for (known, (number, outcome)) in candidates.iter().zip(outcomes) {
-        match outcome {
-            Ok(()) => marked.push(known.incoming.key.as_str()),
-            Err(error) => {
-                report.exit = report.exit.max(Exit::Messages);
-                report
-                    .warnings
-                    .push(format!("message {}: {error}", number.value()));
-            }
+    fn commit(&mut self) -> Result<(), Failed> {
+        match self.delivery.commit(self.record) {
+            Ok(keys) => self.report.fetched += keys.len(),
+            Err(Failure::Message(reason)) => return Err(Failed::local(reason)),
+            Err(Failure::Place(error)) => return Err(Failed::local(error)),
         }
+        Ok(())
     }
-    match session.quit() {
-        Ok(()) => {
-            report.deleted = marked.len();
-            record.deleted(marked).map_err(Failed::local)
-        }
-        Err(error) => {
-            if !marked.is_empty() {
-                report.warnings.push(format!(
-                    "QUIT was not answered: whether {} messages are deleted the next run will see",
-                    marked.len()
-                ));
-            }
-            Err(error.into())
+
+    fn connection_broke(&mut self, key: String, failed: &Failed) {
+        if !self.troubles.broke.insert(key.clone()) {
+            let reason = format!("the connection broke twice while it was fetched: {failed}");
+            self.report.message_failed(&key, &reason);
+            self.troubles.given_up.insert(key);
         }
     }
 }
 
-/// What a run would do.
-fn plan(
-    account: &Account,
-    session: &mut Session<Transaction>,
-    record: &Record,
-    known: &[Known],
-    report: &mut Report,
-) -> Result<(), Failed> {
-    let wanted = wanted(account, session, record, known, report)?;
-    for known in &wanted {
-        let Listing { number, octets, .. } = &known.listing;
-        let line = format!(
-            "fetch {} ({octets} octets, {})",
-            number.value(),
-            known.incoming.key
-        );
-        report.plan.push(line);
+fn of_message(failure: Failure) -> Result<Result<(), String>, Stop> {
+    match failure {
+        Failure::Message(reason) => Ok(Err(reason)),
+        Failure::Place(error) => Err(Failed::local(error).into()),
     }
-    for known in to_be_deleted(account, record, known) {
-        let number = known.listing.number.value();
-        report
-            .plan
-            .push(format!("delete {number} ({})", known.incoming.key));
-    }
-    if account.options.delete && account.options.delete_after.is_none() && !wanted.is_empty() {
-        report.plan.push(format!(
-            "delete what is fetched ({} messages)",
-            wanted.len()
-        ));
-    }
-    Ok(())
 }

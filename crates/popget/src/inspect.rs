@@ -2,8 +2,9 @@
 
 use std::io::{self, Write};
 
+use base64ct::{Base64, Encoding};
 use net_pop3::Transaction;
-use net_pop3::blocking::Session;
+use net_pop3::blocking::{Message, Session};
 use serde_json::json;
 
 use crate::account::Account;
@@ -64,18 +65,12 @@ pub fn run(action: &Action, common: &Common) -> Result<Exit, Failed> {
             lines,
         } => {
             let mut session = enter(&account(single)?, common)?;
-            session
-                .top(*message, *lines)?
-                .copy_to(&mut out.out)
-                .map_err(Failed::local)?;
+            out.message(session.top(*message, *lines)?)?;
             session.quit()?;
         }
         Action::Retr { single, message } => {
             let mut session = enter(&account(single)?, common)?;
-            session
-                .retr(*message)?
-                .copy_to(&mut out.out)
-                .map_err(Failed::local)?;
+            out.message(session.retr(*message)?)?;
             session.quit()?;
         }
         Action::Dele { single, messages } => {
@@ -148,6 +143,27 @@ struct Output<'a> {
 }
 
 impl Output<'_> {
+    /// As it comes, or in JSON; that cannot hold any octets, so what is not UTF-8 is in base64.
+    fn message(&mut self, mut message: Message<'_>) -> Result<(), Failed> {
+        if !self.is_json {
+            return match message.copy_to(&mut self.out) {
+                Ok(_) => Ok(()),
+                Err(error) => Err(match error.downcast::<net_pop3::Error>() {
+                    Ok(error) => error.into(),
+                    Err(error) => Failed::local(error),
+                }),
+            };
+        }
+        let number = message.number().value();
+        let octets = message.to_vec()?;
+        let mut json = json!({ "number": number, "octets": octets.len() });
+        match String::from_utf8(octets) {
+            Ok(text) => json["text"] = text.into(),
+            Err(error) => json["base64"] = Base64::encode_string(error.as_bytes()).into(),
+        }
+        self.line("", &json)
+    }
+
     fn line(&mut self, text: &str, json: &serde_json::Value) -> Result<(), Failed> {
         let written = match self.is_json {
             true => writeln!(self.out, "{json}"),

@@ -45,13 +45,14 @@ impl Bars {
 }
 
 impl Bar {
-    /// So many octets are to come.
+    /// So many octets are still to come.
     pub fn begin(&self, octets: u64) {
         const FORM: &str = "{prefix} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta} left";
         if let Ok(style) = ProgressStyle::with_template(FORM) {
             self.bar.set_style(style);
         }
-        self.bar.set_length(octets);
+        let done = self.done.load(Ordering::Relaxed);
+        self.bar.set_length(done.saturating_add(octets));
     }
 
     /// So many octets of a message are there.

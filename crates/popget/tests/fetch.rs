@@ -142,7 +142,7 @@ fn one_bad_message_stops_nothing() {
     let output = site.fetch(&["--delete"]);
     assert_eq!(code(&output), 1, "{output:?}");
     assert!(
-        said(&output).contains("message 2 (uid-2): RETR: the server refused: [SYS/TEMP]"),
+        said(&output).contains("message uid-2: RETR: the server refused: [SYS/TEMP]"),
         "{output:?}"
     );
     assert_eq!(site.delivered().len(), 4);
@@ -166,9 +166,56 @@ fn without_an_answer_to_quit_no_deletion_is_reported() {
 }
 
 #[test]
+fn a_message_that_breaks_the_connection_stops_nothing() {
+    let mut mailbox = Mailbox::many(5, 100);
+    mailbox.closes_at = Some("RETR 2");
+    let site = Site::new(&mailbox.start());
+    let output = site.fetch(&["--delete"]);
+    assert_eq!(code(&output), 1, "{output:?}");
+    let said = said(&output);
+    assert!(
+        said.contains("message uid-2: the connection broke twice")
+            && said.contains("5 messages, 5 new, 4 fetched, 1 failed, 4 deleted"),
+        "{said}"
+    );
+    assert_eq!(site.delivered().len(), 4);
+    let left = mailbox.messages();
+    assert_eq!((left.len(), left[0].unique_id.as_str()), (1, "uid-2"));
+}
+
+#[test]
+fn a_header_that_breaks_the_connection_stops_nothing() {
+    let mut mailbox = Mailbox::many(4, 100);
+    mailbox.closes_at = Some("TOP 1");
+    let site = Site::new(&mailbox.start());
+    let output = site.fetch(&["--filter", "subject:*message*"]);
+    assert_eq!(
+        (code(&output), site.delivered().len()),
+        (1, 3),
+        "{output:?}"
+    );
+}
+
+#[test]
+fn a_server_that_only_breaks_connections_is_left_in_peace() {
+    let mut mailbox = Mailbox::many(50, 100);
+    mailbox.closes_at = Some("RETR");
+    let site = Site::new(&mailbox.start());
+    let output = site.fetch(&[]);
+    assert_eq!(
+        (code(&output), site.delivered().len()),
+        (3, 0),
+        "{output:?}"
+    );
+    let heard = mailbox.heard();
+    let logins = heard.iter().filter(|line| line.starts_with("AUTH"));
+    assert_eq!(logins.count(), 8, "{heard:?}");
+}
+
+#[test]
 fn a_connection_that_breaks_leaves_nothing_half_delivered() {
     let mut mailbox = Mailbox::many(5, 100);
-    mailbox.closes_at = Some("RETR 4");
+    mailbox.closes_at = Some("RETR");
     let site = Site::new(&mailbox.start());
     let output = site.fetch(&["--delete"]);
     assert_eq!(code(&output), 3, "{output:?}");
@@ -547,4 +594,63 @@ fn manual_page_and_completions_are_made() {
             );
         }
     }
+}
+
+#[test]
+fn manual_page_and_completions_are_installed_with_the_program() {
+    let directory = tempfile::tempdir().unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/popget/install");
+    let installed = Command::new(script)
+        .arg("/opt")
+        .env("DESTDIR", directory.path())
+        .env("POPGET", env!("CARGO_BIN_EXE_popget"))
+        .status()
+        .unwrap();
+    assert!(installed.success());
+    let root = directory.path().join("opt");
+    let page = fs::read_to_string(root.join("share/man/man1/popget.1")).unwrap();
+    assert!(
+        page.contains(".TH") && page.contains("Exit codes"),
+        "{page}"
+    );
+    for (file, word) in [
+        ("share/bash-completion/completions/popget", "complete -F"),
+        (
+            "share/fish/vendor_completions.d/popget.fish",
+            "complete -c popget",
+        ),
+        ("share/zsh/site-functions/_popget", "#compdef popget"),
+    ] {
+        let text = fs::read_to_string(root.join(file)).unwrap();
+        assert!(text.contains(word), "{file}");
+    }
+    let version = Command::new(root.join("bin/popget"))
+        .arg("--version")
+        .output()
+        .unwrap();
+    assert_eq!(code(&version), 0);
+}
+
+#[test]
+fn a_message_comes_in_json_too() {
+    let mailbox = Mailbox::sample();
+    let site = Site::new(&mailbox.start());
+    let json = |action: &str, number: &str| -> serde_json::Value {
+        let output = site.popget(action, &[number, "--json"]);
+        assert_eq!(code(&output), 0, "{output:?}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let one = json("retr", "1");
+    let text = String::from_utf8(mailbox.messages()[0].octets.clone()).unwrap();
+    assert_eq!(
+        (&one["number"], &one["octets"]),
+        (&1.into(), &text.len().into())
+    );
+    assert_eq!(one["text"], text);
+    // Not UTF-8, so JSON cannot have it as it is.
+    assert_eq!(
+        json("retr", "2")["base64"],
+        "U3ViamVjdDogdHdvDQoNCi4uDQrkIAANCg=="
+    );
+    assert_eq!(json("top", "2")["text"], "Subject: two\r\n\r\n");
 }
