@@ -99,6 +99,12 @@ impl Read for Message<'_> {
 }
 
 /// The driver of this module.
+///
+/// ```
+/// use net_pop3::blocking::{Builder, Pop3};
+///
+/// let builder: Builder = Pop3::builder(); // the Builder of this driver
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub enum Blocking {}
 

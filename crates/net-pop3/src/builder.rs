@@ -12,6 +12,13 @@ use crate::tls::TlsOptions;
 use crate::trace::{Progress, Trace};
 
 /// How the connection is kept from being read and changed on its way.
+///
+/// ```
+/// use net_pop3::{Security, blocking::Pop3};
+///
+/// let builder = Pop3::builder().host("pop.example.org").security(Security::Starttls);
+/// assert_eq!(Security::default(), Security::Tls);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Security {
     /// TLS from the first octet, port 995 (RFC 8314 section 3).
@@ -179,6 +186,10 @@ impl<Driver> Builder<Driver> {
 
     /// The server: a name or an address, with `:port` behind it if that is not the [`port`](Builder::port) of all. Its
     /// addresses are tried side by side, IPv6 first (RFC 8305). Call it again, or [`hosts`](Builder::hosts), for more.
+    ///
+    /// ```
+    /// let builder = net_pop3::blocking::Pop3::builder().host("pop.example.org").host("192.0.2.1:1100");
+    /// ```
     pub fn host(mut self, host: impl Into<String>) -> Self {
         self.settings.hosts.push(host.into());
         self
@@ -205,48 +216,103 @@ impl<Driver> Builder<Driver> {
     }
 
     /// The server's port; without it 995 with [`Security::Tls`], 110 otherwise.
+    ///
+    /// ```
+    /// let builder = net_pop3::blocking::Pop3::builder().host("pop.example.org").port(1995);
+    /// ```
     pub fn port(mut self, port: u16) -> Self {
         self.settings.port = Some(port);
         self
     }
 
     /// The port to connect from. Any, by default.
+    ///
+    /// ```
+    /// let builder = net_pop3::blocking::Pop3::builder().host("pop.example.org").local_port(1023);
+    /// ```
     pub fn local_port(mut self, port: u16) -> Self {
         self.settings.local_port = Some(port);
         self
     }
 
     /// Whether and when TLS begins; [`Security::Tls`] by default.
+    ///
+    /// ```
+    /// use net_pop3::{Security, blocking::Pop3};
+    ///
+    /// let builder = Pop3::builder().host("pop.example.org").security(Security::Starttls);
+    /// ```
     pub fn security(mut self, security: Security) -> Self {
         self.settings.security = security;
         self
     }
 
     /// Whom to trust; the system's authorities by default.
+    ///
+    /// ```
+    /// # let fingerprint = "00".repeat(32);
+    /// let tls = net_pop3::TlsOptions::default().pin_sha256(fingerprint.parse()?);
+    /// let builder = net_pop3::blocking::Pop3::builder().host("pop.example.org").tls(tls);
+    /// # Ok::<(), net_pop3::Error>(())
+    /// ```
     pub fn tls(mut self, tls: TlsOptions) -> Self {
         self.settings.tls = tls;
         self
     }
 
     /// Connects through a proxy, which also finds the host's address.
+    ///
+    /// ```
+    /// let tor = net_pop3::Proxy::socks5("127.0.0.1", 9050);
+    /// let builder = net_pop3::blocking::Pop3::builder().host("pop.example.org").proxy(tor);
+    /// ```
     pub fn proxy(mut self, proxy: Proxy) -> Self {
         self.settings.proxy = Some(proxy);
         self
     }
 
     /// How long to wait in each phase.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use net_pop3::{Timeouts, blocking::Pop3};
+    ///
+    /// let timeouts = Timeouts { total: Some(Duration::from_secs(3600)), ..Timeouts::default() };
+    /// let builder = Pop3::builder().host("pop.example.org").timeouts(timeouts);
+    /// ```
     pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
         self.settings.timeouts = timeouts;
         self
     }
 
     /// How much the server may send.
+    ///
+    /// ```
+    /// use net_pop3::{Limits, blocking::Pop3};
+    ///
+    /// let limits = Limits { listing_entries: 100_000, ..Limits::default() };
+    /// let builder = Pop3::builder().host("pop.example.org").limits(limits);
+    /// ```
     pub fn limits(mut self, limits: Limits) -> Self {
         self.settings.limits = limits;
         self
     }
 
     /// Ends the lines of messages with LF instead of CRLF, as files on Unix have it. Other octets stay as they were sent.
+    ///
+    /// ```
+    /// # use net_pop3::{blocking::Pop3, Credentials, Security};
+    /// # let server = scripted_server::Mailbox::sample().start();
+    /// let mut session = Pop3::builder()
+    ///     .host("127.0.0.1")
+    ///     .port(server.port())
+    ///     .security(Security::Plain)
+    ///     .lf_line_ends()
+    ///     .connect()?
+    ///     .login(&Credentials::password("mrose", "tanstaaf"))?;
+    /// assert!(session.retr(1)?.to_vec()?.starts_with(b"Subject: one\n\n"));
+    /// # Ok::<(), net_pop3::Error>(())
+    /// ```
     pub fn lf_line_ends(mut self) -> Self {
         self.settings.line_ends = LineEnds::Lf;
         self
@@ -254,6 +320,10 @@ impl<Driver> Builder<Driver> {
 
     /// How many octets of messages to ask for ahead, where the server allows it: 1 MiB. With 0 every message is asked for
     /// when it is wanted.
+    ///
+    /// ```
+    /// let builder = net_pop3::blocking::Pop3::builder().host("pop.example.org").window(16 * 1024 * 1024);
+    /// ```
     pub fn window(mut self, octets: u64) -> Self {
         self.settings.window_octets = octets;
         self
@@ -261,6 +331,10 @@ impl<Driver> Builder<Driver> {
 
     /// Whether AUTH may carry the first response in the same line (RFC 5034 section 4), where it fits. `true` by default;
     /// servers are met that take XOAUTH2 in two lines only.
+    ///
+    /// ```
+    /// let builder = net_pop3::blocking::Pop3::builder().host("outlook.office365.com").initial_response(false);
+    /// ```
     pub fn initial_response(mut self, allowed: bool) -> Self {
         self.settings.initial_response = allowed;
         self
@@ -286,6 +360,12 @@ impl<Driver> Builder<Driver> {
     }
 
     /// Calls `hook` with the octets of the message so far, whenever some have been read.
+    ///
+    /// ```
+    /// let builder = net_pop3::blocking::Pop3::builder()
+    ///     .host("pop.example.org")
+    ///     .progress(|progress| eprintln!("{} octets", progress.octets));
+    /// ```
     pub fn progress(mut self, hook: impl Fn(Progress) + Send + Sync + 'static) -> Self {
         self.settings.progress = Some(Arc::new(hook));
         self

@@ -166,24 +166,23 @@ impl<S: Socket> Core<S> {
     /// LIST and UIDL, put together by number. A server without UIDL is no error.
     pub(crate) async fn listing(&mut self) -> Result<Vec<Listing>, Error> {
         let sizes = self.list_all().await?;
-        let ids = match self.uidl_all().await {
+        let mut ids = match self.uidl_all().await {
             Ok(ids) => ids,
             Err(error) if error.refusal().is_some() => Vec::new(),
             Err(error) => return Err(error),
         };
-        // Both come in order from all servers that are known, so the id is nearly always the next one.
-        let mut by_order = ids.iter();
-        let mut listings = Vec::with_capacity(sizes.len());
-        for (number, octets) in sizes {
-            let next = by_order.next().filter(|(of, _)| *of == number);
-            let found = next.or_else(|| ids.iter().find(|(of, _)| *of == number));
-            listings.push(Listing {
+        // All servers that are known list them in order, and then this does nothing; no order may make what follows slow.
+        ids.sort_by_key(|(number, _)| *number);
+        let listing = |(number, octets)| {
+            let at = ids.binary_search_by_key(&number, |(of, _)| *of).ok();
+            let unique_id = at.and_then(|at| ids.get(at)).map(|(_, id)| id.clone());
+            Listing {
                 number,
                 octets,
-                unique_id: found.map(|(_, id)| id.clone()),
-            });
-        }
-        Ok(listings)
+                unique_id,
+            }
+        };
+        Ok(sizes.into_iter().map(listing).collect())
     }
 
     pub(crate) async fn dele(&mut self, wanted: Result<Wanted, Error>) -> Result<(), Error> {

@@ -34,6 +34,10 @@ pub(crate) enum Kind {
 
 impl Credentials {
     /// A name and a password.
+    ///
+    /// ```
+    /// let credentials = net_pop3::Credentials::password("mrose", "tanstaaf");
+    /// ```
     pub fn password(user: impl Into<String>, password: impl Into<Vec<u8>>) -> Credentials {
         Credentials(Kind::Password {
             user: user.into(),
@@ -43,6 +47,10 @@ impl Credentials {
     }
 
     /// A name and an OAuth 2 access token.
+    ///
+    /// ```
+    /// let credentials = net_pop3::Credentials::token("mrose@example.org", "ya29.a0...");
+    /// ```
     pub fn token(user: impl Into<String>, token: impl Into<Vec<u8>>) -> Credentials {
         Credentials(Kind::Token {
             user: user.into(),

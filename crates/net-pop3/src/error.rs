@@ -9,6 +9,16 @@ use crate::ResponseCode;
 use crate::tls::Fingerprint;
 
 /// Where in the life of a connection something went wrong.
+///
+/// ```
+/// use net_pop3::Phase;
+///
+/// # let mut session = scripted_server::doc::blocking!()?;
+/// let error = session.retr(7).unwrap_err();
+/// assert_eq!(error.phase(), Phase::Command);
+/// assert_eq!(Phase::Connect.to_string(), "connecting");
+/// # Ok::<(), net_pop3::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Phase {
@@ -64,6 +74,19 @@ struct Inner {
 }
 
 /// What went wrong.
+///
+/// ```
+/// use net_pop3::ErrorKind;
+///
+/// # let mut session = scripted_server::doc::blocking!()?;
+/// let error = session.retr(7).unwrap_err();
+/// match error.kind() {
+///     ErrorKind::Refused(refusal) => println!("the server says: {}", refusal.text),
+///     ErrorKind::TimedOut => println!("later, perhaps"),
+///     _ => println!("{error}"),
+/// }
+/// # Ok::<(), net_pop3::Error>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -108,6 +131,13 @@ pub enum ErrorKind {
 }
 
 /// A negative reply.
+///
+/// ```
+/// use net_pop3::{Refusal, ResponseCode};
+///
+/// let refusal = Refusal { code: Some(ResponseCode::InUse), text: "busy".to_owned() };
+/// assert_eq!(refusal.to_string(), "[IN-USE] busy");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// The reason for the program, if there is one.
@@ -155,26 +185,65 @@ impl Error {
     }
 
     /// What went wrong.
+    ///
+    /// ```
+    /// use net_pop3::ErrorKind;
+    ///
+    /// # let mut session = scripted_server::doc::blocking!()?;
+    /// let error = session.retr(7).unwrap_err();
+    /// assert!(matches!(error.kind(), ErrorKind::Refused(_)));
+    /// # Ok::<(), net_pop3::Error>(())
+    /// ```
     pub fn kind(&self) -> &ErrorKind {
         &self.0.kind
     }
 
     /// When.
+    ///
+    /// ```
+    /// use net_pop3::Phase;
+    ///
+    /// # let mut session = scripted_server::doc::blocking!()?;
+    /// let error = session.retr(7).unwrap_err();
+    /// assert_eq!(error.phase(), Phase::Command);
+    /// # Ok::<(), net_pop3::Error>(())
+    /// ```
     pub fn phase(&self) -> Phase {
         self.0.phase
     }
 
     /// The name of the command that failed, without its arguments.
+    ///
+    /// ```
+    /// # let mut session = scripted_server::doc::blocking!()?;
+    /// let error = session.retr(7).unwrap_err();
+    /// assert_eq!(error.command(), Some("RETR"));
+    /// # Ok::<(), net_pop3::Error>(())
+    /// ```
     pub fn command(&self) -> Option<&str> {
         self.0.command
     }
 
     /// The host that was being connected to; `None` once the session is there.
+    ///
+    /// ```
+    /// use net_pop3::{Security, blocking::Pop3};
+    ///
+    /// let error = Pop3::builder().host("127.0.0.1:1").security(Security::Plain).connect().unwrap_err();
+    /// assert_eq!(error.host(), Some("127.0.0.1:1"));
+    /// ```
     pub fn host(&self) -> Option<&str> {
         self.0.host.as_deref()
     }
 
     /// The server's `-ERR`, if that is what it is.
+    ///
+    /// ```
+    /// # let mut session = scripted_server::doc::blocking!()?;
+    /// let error = session.retr(7).unwrap_err();
+    /// assert!(error.refusal().is_some());
+    /// # Ok::<(), net_pop3::Error>(())
+    /// ```
     pub fn refusal(&self) -> Option<&Refusal> {
         match self.kind() {
             ErrorKind::Refused(refusal) => Some(refusal),
@@ -183,12 +252,26 @@ impl Error {
     }
 
     /// The server's reason for the program.
+    ///
+    /// ```
+    /// # let mut session = scripted_server::doc::blocking!()?;
+    /// let error = session.retr(7).unwrap_err();
+    /// assert_eq!(error.response_code(), None);
+    /// # Ok::<(), net_pop3::Error>(())
+    /// ```
     pub fn response_code(&self) -> Option<&ResponseCode> {
         self.refusal()?.code.as_ref()
     }
 
     /// Whether the same may succeed at another time with nothing changed: the network failed, the maildrop is in use, the
     /// server has a passing trouble (RFC 2449 section 8.1, RFC 3206 section 4).
+    ///
+    /// ```
+    /// use net_pop3::{Security, blocking::Pop3};
+    ///
+    /// let error = Pop3::builder().host("127.0.0.1:1").security(Security::Plain).connect().unwrap_err();
+    /// assert!(error.is_temporary(), "nobody listens there so far");
+    /// ```
     pub fn is_temporary(&self) -> bool {
         match self.kind() {
             ErrorKind::Io(_) | ErrorKind::TimedOut | ErrorKind::UnknownHost => true,
@@ -202,6 +285,14 @@ impl Error {
     }
 
     /// Whether the session is of no use any more. After a mere refusal, or a command that was not sent, it still is.
+    ///
+    /// ```
+    /// # let mut session = scripted_server::doc::blocking!()?;
+    /// let error = session.retr(7).unwrap_err();
+    /// assert!(!error.ends_session());
+    /// session.retr(1)?;
+    /// # Ok::<(), net_pop3::Error>(())
+    /// ```
     pub fn ends_session(&self) -> bool {
         !matches!(
             self.kind(),

@@ -25,6 +25,12 @@ impl UniqueId {
     }
 
     /// The id.
+    ///
+    /// ```
+    /// # let mut session = scripted_server::doc::blocking!()?;
+    /// assert_eq!(session.uidl(2)?.as_str(), "QhdPYR:00WBw1Ph7x7");
+    /// # Ok::<(), net_pop3::Error>(())
+    /// ```
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -43,6 +49,13 @@ impl AsRef<str> for UniqueId {
 }
 
 /// The answer to STAT.
+///
+/// ```
+/// # let mut session = scripted_server::doc::blocking!()?;
+/// let stat = session.stat()?;
+/// println!("{} messages, {} octets", stat.messages, stat.octets);
+/// # Ok::<(), net_pop3::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stat {
     /// Messages not marked as deleted.
@@ -52,6 +65,14 @@ pub struct Stat {
 }
 
 /// A message as LIST and UIDL tell of it.
+///
+/// ```
+/// # let mut session = scripted_server::doc::blocking!()?;
+/// for listing in session.listing()? {
+///     println!("{} {} {:?}", listing.number.value(), listing.octets, listing.unique_id);
+/// }
+/// # Ok::<(), net_pop3::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listing {
     /// Its number in this session.

@@ -91,6 +91,14 @@ macro_rules! readers {
         /// Octets are as the server has them, lines ending with CRLF unless
         /// [`lf_line_ends`](Builder::lf_line_ends) was asked for; dots that POP3 adds are gone. An error of the reader holds an
         /// [`Error`].
+        ///
+        /// ```
+        #[doc = $open]
+        #[doc = concat!("# let mut session = scripted_server::doc::", $module, "!()", $await, "?;")]
+        #[doc = concat!("let message = session.retr(1)", $await, "?;")]
+        /// println!("message {}", message.number().value());
+        #[doc = $close]
+        /// ```
         pub struct Message<'session> {
             core: &'session mut Core<$socket>,
             number: crate::MessageNumber,
@@ -103,11 +111,25 @@ macro_rules! readers {
             }
 
             /// Which message it is.
+            ///
+            /// ```
+            #[doc = $open]
+            #[doc = concat!("# let mut session = scripted_server::doc::", $module, "!()", $await, "?;")]
+            #[doc = concat!("assert_eq!(session.retr(1)", $await, "?.number().value(), 1);")]
+            #[doc = $close]
+            /// ```
             pub fn number(&self) -> crate::MessageNumber {
                 self.number
             }
 
             /// Whether all of it has been read.
+            ///
+            /// ```
+            #[doc = $open]
+            #[doc = concat!("# let mut session = scripted_server::doc::", $module, "!()", $await, "?;")]
+            #[doc = concat!("assert!(!session.retr(1)", $await, "?.is_at_end());")]
+            #[doc = $close]
+            /// ```
             pub fn is_at_end(&self) -> bool {
                 self.cursor.is_at_end()
             }
@@ -155,6 +177,16 @@ macro_rules! readers {
         }
 
         /// Many messages, one after the other; made by [`Session::retr_all`] and [`Session::top_all`].
+        ///
+        /// ```
+        #[doc = $open]
+        #[doc = concat!("# let mut session = scripted_server::doc::", $module, "!()", $await, "?;")]
+        /// let mut messages = session.retr_all([1, 2]);
+        #[doc = concat!("while let Some(message) = messages.next_message()", $await, " {")]
+        ///     println!("{}", message?.number().value());
+        /// }
+        #[doc = $close]
+        /// ```
         pub struct Messages<'session> {
             core: &'session mut Core<$socket>,
             batch: Batch,
@@ -165,6 +197,22 @@ macro_rules! readers {
             ///
             /// An error is that message's own if [`ends_session`](Error::ends_session) denies; then go on. Otherwise it is
             /// the last thing to come.
+            ///
+            /// ```
+            #[doc = $open]
+            #[doc = concat!("# let mut session = scripted_server::doc::", $module, "!()", $await, "?;")]
+            /// let mut messages = session.retr_all([1, 7, 2]);
+            /// let mut missing = 0;
+            #[doc = concat!("while let Some(message) = messages.next_message()", $await, " {")]
+            ///     match message {
+            ///         Ok(message) => println!("{}", message.number().value()),
+            ///         Err(error) if error.ends_session() => return Err(error),
+            ///         Err(_) => missing += 1,
+            ///     }
+            /// }
+            /// assert_eq!(missing, 1);
+            #[doc = $close]
+            /// ```
             pub $($async)? fn next_message(&mut self) -> Option<Result<Message<'_>, Error>> {
                 let next = $wait!(self.core.next_message(&mut self.batch))?;
                 Some(next.map(|number| Message::new(self.core, number)))

@@ -36,6 +36,10 @@ enum Protocol {
 
 impl Proxy {
     /// SOCKS version 5. The proxy finds the host's address.
+    ///
+    /// ```
+    /// let tor = net_pop3::Proxy::socks5("127.0.0.1", 9050);
+    /// ```
     pub fn socks5(host: impl Into<String>, port: u16) -> Proxy {
         Proxy {
             host: host.into(),

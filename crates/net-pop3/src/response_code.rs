@@ -31,6 +31,12 @@ pub enum ResponseCode {
 
 impl ResponseCode {
     /// Whether trying again later makes sense.
+    ///
+    /// ```
+    /// use net_pop3::ResponseCode;
+    ///
+    /// assert!(ResponseCode::LoginDelay.is_temporary() && !ResponseCode::Auth.is_temporary());
+    /// ```
     pub fn is_temporary(&self) -> bool {
         matches!(
             self,

@@ -34,6 +34,10 @@ pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
     /// Of a certificate in DER.
+    ///
+    /// ```
+    /// let fingerprint = net_pop3::Fingerprint::of(b"a certificate in DER");
+    /// ```
     pub fn of(certificate: &[u8]) -> Fingerprint {
         Fingerprint(Sha256::digest(certificate).into())
     }
@@ -112,6 +116,10 @@ impl fmt::Debug for Identity {
 
 impl TlsOptions {
     /// Trusts the authorities that the system trusts, as other programs on it do.
+    ///
+    /// ```
+    /// let tls = net_pop3::TlsOptions::platform();
+    /// ```
     #[cfg(feature = "native-roots")]
     pub fn platform() -> TlsOptions {
         TlsOptions {
@@ -171,6 +179,12 @@ impl TlsOptions {
     /// Trusts the authorities in a PEM file besides. A server's own certificate in it is trusted as if it were
     /// [pinned](TlsOptions::pin_sha256), whoever issued it: self-signed ones mostly say that they are authorities, which no server may
     /// be.
+    ///
+    /// ```
+    /// # let pem = &scripted_server::certificate::CERTIFICATES.ca;
+    /// let tls = net_pop3::TlsOptions::nobody().add_ca_pem(pem.as_bytes())?;
+    /// # Ok::<(), net_pop3::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`] if there is no certificate in it, or something that is none.

@@ -74,6 +74,12 @@ impl AsyncRead for Message<'_> {
 }
 
 /// The driver of this module.
+///
+/// ```
+/// use net_pop3::tokio::{Builder, Pop3};
+///
+/// let builder: Builder = Pop3::builder(); // the Builder of this driver
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub enum Tokio {}
 

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+#[cfg(feature = "tokio")]
+use std::time::Duration;
 
 use net_pop3::blocking::{Builder, Pop3, Session};
 use net_pop3::{Credentials, Mechanism, Security, TlsOptions, Transaction};
@@ -53,108 +55,225 @@ fn credentials() -> Credentials {
     Credentials::password(ALICE.name, ALICE.password)
 }
 
-/// What is asked of every server. Afterwards its maildrop is empty.
-fn check(server: &str, builder: &Builder) {
-    let enter = || -> Session<Transaction> {
-        let connect = || {
-            builder
-                .clone()
-                .connect()
-                .unwrap_or_else(|error| panic!("{server}: {error}"))
-        };
-        // Another session may be about to end.
-        poll::until("the maildrop", || connect().login(&credentials()).ok())
+macro_rules! now {
+    ($result:expr) => {
+        $result
     };
-    let expected: Vec<Vec<u8>> = messages()
-        .iter()
-        .map(|message| with_crlf(message))
-        .collect();
-
-    let mut session = enter();
-    assert_eq!(
-        session.stat().unwrap().messages as usize,
-        expected.len(),
-        "{server}"
-    );
-    let listing = session.listing().unwrap();
-    let octets: Vec<u64> = expected
-        .iter()
-        .map(|message| message.len() as u64)
-        .collect();
-    assert_eq!(
-        listing
-            .iter()
-            .map(|listing| listing.octets)
-            .collect::<Vec<_>>(),
-        octets,
-        "{server}"
-    );
-    assert_eq!(session.list(2).unwrap(), octets[1]);
-    let id = session.uidl(2).unwrap();
-    assert_eq!(listing[1].unique_id.as_ref(), Some(&id));
-    let mut messages = session.retr_all(&listing);
-    for expected in &expected {
-        let message = messages.next_message().unwrap().unwrap().to_vec().unwrap();
-        assert!(
-            message == *expected,
-            "{server}: {}",
-            message[..message.len().min(200)].escape_ascii()
-        );
-    }
-    assert!(messages.next_message().is_none());
-    let header = session.top(1, 1).unwrap().to_vec().unwrap();
-    assert!(
-        header.starts_with(b"Subject: dots\r\n\r\n.\r\n") && !header.ends_with(b".x\r\n"),
-        "{server}"
-    );
-    assert!(session.retr(1000).unwrap_err().refusal().is_some());
-    session.noop().unwrap();
-    session.dele(1).unwrap();
-    assert!(session.retr(1).unwrap_err().refusal().is_some());
-    session.rset().unwrap();
-    assert_eq!(session.retr(1).unwrap().to_vec().unwrap(), expected[0]);
-    session.dele_all(&listing).unwrap();
-    drop(session);
-
-    // Nothing is deleted by what was dropped.
-    let mut session = enter();
-    assert_eq!(
-        session.stat().unwrap().messages as usize,
-        expected.len(),
-        "{server}"
-    );
-    assert_eq!(session.uidl(2).unwrap(), id, "{server}");
-    let outcomes = session.dele_all(listing.iter().skip(1)).unwrap();
-    assert!(outcomes.iter().all(|(_, outcome)| outcome.is_ok()));
-    session.quit().unwrap();
-    let mut session = enter();
-    assert_eq!(session.stat().unwrap().messages, 1, "{server}");
-    session.dele(1).unwrap();
-    session.quit().unwrap();
-
-    let wrong = Credentials::password(ALICE.name, "wrong");
-    let failed = builder
-        .clone()
-        .connect()
-        .unwrap()
-        .login(&wrong)
-        .unwrap_err();
-    assert!(failed.error().refusal().is_some(), "{server}: {failed}");
 }
 
-fn plain(address: SocketAddr) -> Builder {
-    Pop3::builder()
-        .host(address.ip().to_string())
-        .port(address.port())
-        .security(Security::Plain)
+#[cfg(feature = "tokio")]
+macro_rules! awaited {
+    ($future:expr) => {
+        $future.await
+    };
+}
+
+/// What is asked of every server, by either driver. Afterwards its maildrop is empty.
+macro_rules! check {
+    ($name:ident, driver: $driver:ident, async: [$($async:ident)?], wait: $wait:ident, enter: $enter:ident) => {
+        $($async)? fn $name(server: &str, builder: net_pop3::$driver::Builder) {
+            let expected: Vec<Vec<u8>> = messages().iter().map(|message| with_crlf(message)).collect();
+            let octets: Vec<u64> = expected.iter().map(|message| message.len() as u64).collect();
+
+            let mut session = $wait!($enter(server, builder.clone()));
+            assert!(!session.banner().is_empty(), "{server}");
+            let stat = $wait!(session.stat()).unwrap();
+            assert_eq!((stat.messages as usize, stat.octets), (expected.len(), octets.iter().sum()), "{server}");
+            let listing = $wait!(session.listing()).unwrap();
+            assert_eq!(listing.iter().map(|listing| listing.octets).collect::<Vec<_>>(), octets, "{server}");
+            let sizes = $wait!(session.list_all()).unwrap();
+            assert_eq!(sizes.iter().map(|(_, octets)| *octets).collect::<Vec<_>>(), octets, "{server}");
+            assert_eq!($wait!(session.list(2)).unwrap(), octets[1], "{server}");
+            let id = $wait!(session.uidl(2)).unwrap();
+            assert_eq!(listing[1].unique_id.as_ref(), Some(&id), "{server}");
+            let ids = $wait!(session.uidl_all()).unwrap();
+            let each = $wait!(session.uidl_each(&listing)).unwrap();
+            for ((one, (number, all)), (_, each)) in listing.iter().zip(&ids).zip(&each) {
+                assert_eq!((one.number, one.unique_id.as_ref()), (*number, Some(all)), "{server}");
+                assert_eq!(each.as_ref().ok(), Some(all), "{server}");
+            }
+
+            // Pipelined if the server allows it, and one by one.
+            for window in [0, 1024 * 1024] {
+                drop(session);
+                session = $wait!($enter(server, builder.clone().window(window)));
+                let mut received = session.retr_all(&listing);
+                for expected in &expected {
+                    let message = $wait!(received.next_message()).unwrap().unwrap();
+                    let message = $wait!(message.to_vec()).unwrap();
+                    assert!(
+                        message == *expected,
+                        "{server}: {}",
+                        message[..message.len().min(200)].escape_ascii()
+                    );
+                }
+                assert!($wait!(received.next_message()).is_none());
+            }
+            let header = $wait!($wait!(session.top(1, 1)).unwrap().to_vec()).unwrap();
+            assert!(header.starts_with(b"Subject: dots\r\n\r\n.\r\n") && !header.ends_with(b".x\r\n"), "{server}");
+            let mut headers = session.top_all([2, 1000, 4], 0);
+            for (subject, is_there) in [("Subject: 8-bit", true), ("", false), ("Subject: no body", true)] {
+                let Ok(header) = $wait!(headers.next_message()).unwrap() else {
+                    assert!(!is_there, "{server}");
+                    continue;
+                };
+                let header = $wait!(header.to_vec()).unwrap();
+                assert!(is_there && header.starts_with(subject.as_bytes()), "{server}");
+            }
+            assert!($wait!(session.retr(1000)).unwrap_err().refusal().is_some(), "{server}");
+            $wait!(session.noop()).unwrap();
+            $wait!(session.ping()).unwrap();
+            // Not every server knows these, and then says so.
+            let spoken = [
+                $wait!(session.capa()).map(drop),
+                $wait!(session.utf8()),
+                $wait!(session.lang("*")).map(drop),
+                $wait!(session.languages()).map(drop),
+                $wait!(session.last()).map(drop),
+            ];
+            for outcome in spoken {
+                if let Err(error) = outcome {
+                    assert!(error.refusal().is_some(), "{server}: {error}");
+                }
+            }
+            $wait!(session.dele(1)).unwrap();
+            assert!($wait!(session.retr(1)).unwrap_err().refusal().is_some(), "{server}");
+            $wait!(session.rset()).unwrap();
+            assert_eq!($wait!($wait!(session.retr(1)).unwrap().to_vec()).unwrap(), expected[0], "{server}");
+            // One that is given up half-way.
+            let _unread = $wait!(session.retr(3)).unwrap();
+            $wait!(session.dele_all(&listing)).unwrap();
+            drop(session);
+
+            // Nothing is deleted by what was dropped.
+            let mut session = $wait!($enter(server, builder.clone().lf_line_ends()));
+            assert_eq!($wait!(session.stat()).unwrap().messages as usize, expected.len(), "{server}");
+            assert_eq!($wait!(session.uidl(2)).unwrap(), id, "{server}");
+            assert_eq!($wait!($wait!(session.retr(1)).unwrap().to_vec()).unwrap(), messages()[0], "{server}");
+            let outcomes = $wait!(session.dele_all(listing.iter().skip(1))).unwrap();
+            assert!(outcomes.iter().all(|(_, outcome)| outcome.is_ok()), "{server}");
+            $wait!(session.quit()).unwrap();
+            let mut session = $wait!($enter(server, builder.clone()));
+            assert_eq!($wait!(session.stat()).unwrap().messages, 1, "{server}");
+            $wait!(session.dele(1)).unwrap();
+            $wait!(session.quit()).unwrap();
+
+            let wrong = Credentials::password(ALICE.name, "wrong");
+            let session = $wait!(builder.connect()).unwrap();
+            let failed = $wait!(session.login(&wrong)).unwrap_err();
+            assert!(failed.error().refusal().is_some(), "{server}: {failed}");
+        }
+    };
+}
+
+check! { check_blocking, driver: blocking, async: [], wait: now, enter: enter }
+#[cfg(feature = "tokio")]
+check! { check_tokio, driver: tokio, async: [async], wait: awaited, enter: enter_by_tokio }
+
+/// Another session may be about to end, so it may take a while.
+fn enter(server: &str, builder: Builder) -> Session<Transaction> {
+    let connect = || {
+        let session = builder.clone().connect();
+        session.unwrap_or_else(|error| panic!("{server}: {error}"))
+    };
+    poll::until("the maildrop", || connect().login(&credentials()).ok())
+}
+
+#[cfg(feature = "tokio")]
+async fn enter_by_tokio(
+    server: &str,
+    builder: net_pop3::tokio::Builder,
+) -> net_pop3::tokio::Session<Transaction> {
+    for _ in 0..1000 {
+        let session = builder.clone().connect().await;
+        let session = session.unwrap_or_else(|error| panic!("{server}: {error}"));
+        match session.login(&credentials()).await {
+            Ok(session) => return session,
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+    panic!("{server}: the maildrop is not to be had");
+}
+
+/// How to reach a server.
+struct Way {
+    name: String,
+    address: SocketAddr,
+    security: Security,
+    tls: TlsOptions,
+}
+
+impl Way {
+    fn new(name: &str, address: SocketAddr, security: Security) -> Way {
+        Way {
+            name: format!("{name}, {security:?}"),
+            address,
+            security,
+            tls: TlsOptions::nobody()
+                .add_ca_pem(CERTIFICATES.ca.as_bytes())
+                .unwrap(),
+        }
+    }
+
+    fn builder(&self) -> Builder {
+        Pop3::builder()
+            .host(self.address.ip().to_string())
+            .port(self.address.port())
+            .security(self.security)
+            .tls(self.tls.clone())
+    }
+
+    /// By both drivers, if both are there.
+    fn check(&self, site: &Site<'_>) {
+        site.deliver(ALICE, &mbox());
+        check_blocking(&self.name, self.builder());
+        #[cfg(feature = "tokio")]
+        {
+            site.deliver(ALICE, &mbox());
+            let builder = net_pop3::tokio::Pop3::builder()
+                .host(self.address.ip().to_string())
+                .port(self.address.port())
+                .security(self.security)
+                .tls(self.tls.clone());
+            tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap()
+                .block_on(check_tokio(&format!("{} by tokio", self.name), builder));
+        }
+    }
 }
 
 #[test]
 fn this_projects_server() {
-    Setup::new().as_ordinary_user(|site| {
-        site.deliver(ALICE, &mbox());
+    // SCRAM takes a second where nothing is optimized; it has a test of its own.
+    let setup = Setup::new().set("auth", "mechanisms", r#"["PLAIN"]"#);
+    setup.as_ordinary_user(|site| {
         let _server = site.serve();
-        check("popa3d (ours)", &plain(site.address));
+        Way::new("popa3d (ours)", site.address, Security::Plain).check(site);
+    });
+}
+
+#[test]
+fn this_projects_server_by_apop() {
+    Setup::new().as_ordinary_user(|site| {
+        let secrets = site.directory.join("apop");
+        fs::write(&secrets, format!("{}:secret\n", ALICE.name)).unwrap();
+        let owner = fs::metadata(site.directory.join("users")).unwrap().uid();
+        chown(&secrets, Some(owner), Some(owner)).unwrap();
+        fs::set_permissions(&secrets, Permissions::from_mode(0o600)).unwrap();
+        let secrets = format!("\"{}\"", secrets.display());
+        site.reconfigure(|setup| setup.set("auth", "apop_secrets", &secrets));
+        let _server = site.serve();
+        let way = Way::new("popa3d (ours)", site.address, Security::Plain);
+        let connect = || way.builder().connect().unwrap();
+        let failed = connect().apop(ALICE.name, "wrong").unwrap_err();
+        assert!(failed.error().refusal().is_some(), "{failed}");
+        connect()
+            .apop(ALICE.name, "secret")
+            .unwrap()
+            .quit()
+            .unwrap();
     });
 }
 
@@ -194,20 +313,9 @@ fn this_projects_server_in_tls() {
                 .set("auth", "failure_delay", "\"1ms\"")
         });
         let server = site.serve();
-        let tls = TlsOptions::nobody()
-            .add_ca_pem(CERTIFICATES.ca.as_bytes())
-            .unwrap();
-        for (security, port) in [
-            (Security::Tls, address.port()),
-            (Security::Starttls, site.address.port()),
-        ] {
-            site.deliver(ALICE, &mbox());
-            let builder = Pop3::builder()
-                .host("127.0.0.1")
-                .port(port)
-                .security(security)
-                .tls(tls.clone());
-            check(&format!("popa3d (ours) {security:?}"), &builder);
+        for (security, address) in [(Security::Tls, address), (Security::Starttls, site.address)] {
+            let way = Way::new("popa3d (ours)", address, security);
+            way.check(site);
             // The login of `check` chose the strongest.
             server.await_log("the login", |line| {
                 line.contains(" method=SCRAM-SHA-256-PLUS ")
@@ -218,48 +326,12 @@ fn this_projects_server_in_tls() {
                 Mechanism::ScramSha256,
                 Mechanism::ScramSha256Plus,
             ] {
-                let session = builder.clone().connect().unwrap();
+                let session = way.builder().connect().unwrap();
                 session
                     .auth(mechanism, &credentials())
                     .unwrap_or_else(|failed| panic!("{mechanism}: {failed}"));
             }
         }
-    });
-}
-
-#[cfg(feature = "tokio")]
-#[test]
-fn this_projects_server_by_tokio() {
-    Setup::new().as_ordinary_user(|site| {
-        site.deliver(ALICE, &mbox());
-        let _server = site.serve();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(async {
-            let builder = net_pop3::tokio::Pop3::builder()
-                .host("127.0.0.1")
-                .port(site.address.port());
-            let session = builder.security(Security::Plain).connect().await.unwrap();
-            let mut session = session.login(&credentials()).await.unwrap();
-            let listing = session.listing().await.unwrap();
-            let mut received = session.retr_all(&listing);
-            for expected in messages() {
-                let message = received
-                    .next_message()
-                    .await
-                    .unwrap()
-                    .unwrap()
-                    .to_vec()
-                    .await
-                    .unwrap();
-                assert!(message == with_crlf(&expected));
-            }
-            session.dele_all(&listing).await.unwrap();
-            session.quit().await.unwrap();
-        });
-        assert_eq!(fs::read(site.mailbox(ALICE)).unwrap(), b"");
     });
 }
 
@@ -269,10 +341,9 @@ fn debians_popa3d() {
         return run::skipped("no Debian popa3d; tests/run takes one apart");
     };
     Setup::new().as_root(|site| {
-        site.deliver(ALICE, &mbox());
         let command = Command::new(&original.path);
         let _server = Server::start_original(command, &site.directory, site.address);
-        check("popa3d (Debian)", &plain(site.address));
+        Way::new("popa3d (Debian)", site.address, Security::Plain).check(site);
     });
 }
 
@@ -322,7 +393,7 @@ fn dovecot(site: &Site<'_>) -> Option<Dovecot> {
     let configuration = format!(
         "base_dir = {run}\nstate_dir = {run}\nlog_path = {log}\nprotocols = pop3\nlisten = 127.0.0.1\n\
          default_internal_user = nobody\ndefault_internal_group = nogroup\ndefault_login_user = nobody\n\
-         auth_mechanisms = plain login cram-md5 scram-sha-1 scram-sha-256\ndisable_plaintext_auth = no\n\
+         auth_mechanisms = plain login apop cram-md5 scram-sha-1 scram-sha-256\ndisable_plaintext_auth = no\n\
          ssl = yes\nssl_cert = <{certificate}\nssl_key = <{key}\n\
          passdb {{\n driver = passwd-file\n args = scheme=PLAIN {passwd}\n}}\n\
          userdb {{\n driver = passwd-file\n args = {passwd}\n}}\n\
@@ -356,21 +427,17 @@ fn dovecot_in_the_clear_after_stls_and_in_tls() {
         let Some(_dovecot) = dovecot(site) else {
             return run::skipped("no Dovecot; tests/run takes one apart");
         };
-        let tls = TlsOptions::nobody()
-            .add_ca_pem(CERTIFICATES.ca.as_bytes())
-            .unwrap();
         for (security, port) in [
             (Security::Plain, 1110),
             (Security::Starttls, 1110),
             (Security::Tls, 1995),
         ] {
-            site.deliver(ALICE, &mbox());
-            let builder = Pop3::builder()
-                .host("127.0.0.1")
-                .port(port)
-                .security(security)
-                .tls(tls.clone());
-            check(&format!("Dovecot {security:?}"), &builder);
+            let way = Way::new("Dovecot", ([127, 0, 0, 1], port).into(), security);
+            way.check(site);
+            let connect = || way.builder().connect().unwrap();
+            let failed = connect().apop(ALICE.name, "wrong").unwrap_err();
+            assert!(failed.error().refusal().is_some(), "{failed}");
+            connect().apop(ALICE.name, ALICE.password).unwrap();
             for mechanism in [
                 Mechanism::Plain,
                 Mechanism::Login,
@@ -378,7 +445,6 @@ fn dovecot_in_the_clear_after_stls_and_in_tls() {
                 Mechanism::ScramSha1,
                 Mechanism::ScramSha256,
             ] {
-                let connect = || builder.clone().connect().unwrap();
                 connect()
                     .auth(mechanism, &credentials())
                     .unwrap_or_else(|failed| panic!("{mechanism}: {failed}"));
