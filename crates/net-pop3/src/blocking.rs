@@ -54,8 +54,7 @@ crate::message::readers! {
 }
 
 impl Message<'_> {
-    /// Writes all that is left to `writer`, without a buffer in between: give it one of its own if its writes are
-    /// expensive. Returns how many octets that were.
+    /// Writes all that is left to `writer`, in pieces as large as they are received. Returns how many octets that were.
     ///
     /// ```
     /// # let mut session = scripted_server::doc::blocking!()?;
@@ -68,22 +67,20 @@ impl Message<'_> {
     /// The writer's, or one that holds an [`Error`].
     pub fn copy_to(&mut self, writer: &mut impl Write) -> io::Result<u64> {
         let mut copied: u64 = 0;
+        // What an earlier read has left comes first.
+        let mut block = self.cursor.take_pending();
         let mut context = Context::from_waker(Waker::noop());
-        // What an earlier read has left; at most one octet.
-        let mut rest = [0; 1];
-        while !self.cursor.is_at_end() {
-            if self.cursor.has_pending() {
-                let octets = self.read(&mut rest)?;
-                writer.write_all(rest.get(..octets).unwrap_or_default())?;
-                copied = copied.saturating_add(octets as u64);
-                continue;
+        loop {
+            writer.write_all(&block)?;
+            copied = copied.saturating_add(block.len() as u64);
+            block.clear();
+            if self.cursor.is_at_end() {
+                break;
             }
-            let write = |piece: &[u8]| writer.write_all(piece).map(|()| piece.len() as u64);
-            match self.core.poll_message(&mut context, usize::MAX, write) {
-                Poll::Ready(Ok(Some(written))) => copied = copied.saturating_add(written?),
-                Poll::Ready(Ok(None)) => self.cursor.end(),
+            match self.core.poll_block(&mut context, &mut block) {
+                Poll::Ready(Ok(true)) | Poll::Pending => (),
+                Poll::Ready(Ok(false)) => self.cursor.end(),
                 Poll::Ready(Err(error)) => return Err(error.into()),
-                Poll::Pending => (),
             }
         }
         Ok(copied)

@@ -297,6 +297,36 @@ impl<S: Socket> Core<S> {
         }
     }
 
+    /// Appends all of the message that has been received, and at least something of it, to `block`; `false` at its end.
+    pub(crate) fn poll_block(
+        &mut self,
+        context: &mut Context<'_>,
+        block: &mut Vec<u8>,
+    ) -> Poll<Result<bool, Error>> {
+        let before = block.len();
+        loop {
+            let received = self
+                .connection
+                .receive_message_to(self.channel.input(), block);
+            let (consumed, is_end) = received.map_err(|error| self.protocol(error, Phase::Data))?;
+            self.channel.consume(consumed);
+            let appended = block.len().saturating_sub(before) as u64;
+            if appended > 0 || is_end {
+                if let Some(reading) = &mut self.reading {
+                    reading.octets = reading.octets.saturating_add(appended);
+                }
+                if let (Some(hook), Some(progress)) = (&self.settings.progress, self.reading) {
+                    hook(progress);
+                }
+                if is_end {
+                    self.reading = None;
+                }
+                return Poll::Ready(Ok(!is_end));
+            }
+            ready!(self.poll_data(context))?;
+        }
+    }
+
     fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let deadline = match self.data_deadline {
             Some(deadline) => Some(deadline),

@@ -54,13 +54,9 @@ impl Cursor {
         mut self,
         core: &mut Core<S>,
     ) -> Result<Vec<u8>, Error> {
-        let mut message = Vec::from_iter(self.pending.take());
+        let mut message = self.take_pending();
         while !self.is_at_end {
-            let taken = poll_fn(|context| {
-                let append = |piece: &[u8]| message.extend_from_slice(piece);
-                core.poll_message(context, usize::MAX, append)
-            });
-            self.is_at_end = taken.await?.is_none();
+            self.is_at_end = !poll_fn(|context| core.poll_block(context, &mut message)).await?;
         }
         Ok(message)
     }
@@ -69,8 +65,9 @@ impl Cursor {
         self.is_at_end && self.pending.is_none()
     }
 
-    pub(crate) fn has_pending(&self) -> bool {
-        self.pending.is_some()
+    /// What has been received already.
+    pub(crate) fn take_pending(&mut self) -> Vec<u8> {
+        Vec::from_iter(self.pending.take())
     }
 
     pub(crate) fn end(&mut self) {

@@ -374,6 +374,42 @@ impl Connection {
         }
     }
 
+    /// Takes octets of the message that is being received to the end of `message`: all of the input, or up to the message's end.
+    /// Returns how many were taken, and whether that is the end. Without a message it takes none.
+    ///
+    /// The same as [`receive`](Connection::receive) as often as needed, for whoever copies the message anyway.
+    ///
+    /// # Errors
+    /// [`ProtocolError`], for this call and all that follow.
+    pub fn receive_message_to(
+        &mut self,
+        input: &[u8],
+        message: &mut Vec<u8>,
+    ) -> Result<(usize, bool), ProtocolError> {
+        if let Some(error) = self.dialogue.failed {
+            return Err(error);
+        }
+        let dialogue = &mut self.dialogue;
+        let Current::Message {
+            decoder,
+            octets_left,
+            ..
+        } = &mut dialogue.current
+        else {
+            return Ok((0, true));
+        };
+        let before = message.len();
+        let (consumed, is_end) = decoder.decode_to(input, message);
+        match octets_left.checked_sub(message.len().saturating_sub(before) as u64) {
+            Some(left) => *octets_left = left,
+            None => return dialogue.fail(ProtocolError::MessageTooLong),
+        }
+        if is_end {
+            dialogue.current = Current::FirstLine;
+        }
+        Ok((consumed, is_end))
+    }
+
     fn receive_message<'a>(
         &'a mut self,
         keyword: Keyword,

@@ -113,6 +113,19 @@ impl Decoder {
         }
     }
 
+    /// Decodes octets as received to the end of `message`: all of them, or up to the reply's end. Returns how many were taken,
+    /// and whether that is the end.
+    pub fn decode_to(&mut self, input: &[u8], message: &mut Vec<u8>) -> (usize, bool) {
+        let mut rest = input;
+        while !rest.is_empty() && self.state != State::End {
+            let decoded = self.decode(rest);
+            message.extend_from_slice(decoded.data);
+            rest = rest.get(decoded.consumed..).unwrap_or_default();
+        }
+        let consumed = input.len().saturating_sub(rest.len());
+        (consumed, self.state == State::End)
+    }
+
     /// The longest piece of a line, or of several, that can be handed out; then the state and the input behind it.
     fn text<'a>(&self, input: &'a [u8]) -> (State, &'a [u8], &'a [u8]) {
         match self.line_ends {
@@ -145,9 +158,15 @@ impl Decoder {
                 }
             }
             LineEnds::Lf => {
-                if let Some(at) = memmem::find(input, b"\r\n") {
-                    let (line, rest) = input.split_at(at);
-                    return (State::Lf, line, rest.get(1..).unwrap_or_default());
+                // A search for both octets would take longer to begin than most lines take.
+                let mut searched = 0;
+                while let Some(at) = input.get(searched..).and_then(|rest| memchr(b'\n', rest)) {
+                    let lf = at.saturating_add(searched);
+                    let (line, rest) = input.split_at(lf);
+                    if let Some(line) = line.strip_suffix(b"\r") {
+                        return (State::Lf, line, rest);
+                    }
+                    searched = lf.saturating_add(1);
                 }
             }
         }
@@ -208,6 +227,27 @@ mod tests {
         (message, None)
     }
 
+    /// The same in one go for each piece.
+    fn decoded_to(
+        wire: &[u8],
+        line_ends: LineEnds,
+        lone_lf: bool,
+        piece: usize,
+    ) -> (Vec<u8>, Option<usize>) {
+        let mut decoder = Decoder::new(line_ends, lone_lf);
+        let mut message = Vec::new();
+        let mut consumed = 0;
+        for piece in wire.chunks(piece) {
+            let (taken, is_end) = decoder.decode_to(piece, &mut message);
+            consumed += taken;
+            if is_end {
+                return (message, Some(consumed));
+            }
+            assert_eq!(taken, piece.len());
+        }
+        (message, None)
+    }
+
     fn check(wire: &[u8], as_sent: &[u8], lf: &[u8], lone_lf: bool) {
         for piece in 1..=wire.len() {
             for (line_ends, message) in [(LineEnds::AsSent, as_sent), (LineEnds::Lf, lf)] {
@@ -217,6 +257,8 @@ mod tests {
                 let (got, consumed) = decoded(&wire, line_ends, lone_lf, piece);
                 assert_eq!(got, message, "{} by {piece}", wire.escape_ascii());
                 assert_eq!(consumed, Some(end), "{} by {piece}", wire.escape_ascii());
+                let in_one_go = decoded_to(&wire, line_ends, lone_lf, piece);
+                assert_eq!(in_one_go, (got, consumed), "{}", wire.escape_ascii());
             }
         }
     }
