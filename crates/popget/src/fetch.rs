@@ -293,7 +293,8 @@ impl Run<'_> {
             }
             self.bar.message_done(known.listing.octets);
             if self.delivery.is_full() {
-                self.commit()?;
+                let passed_on = self.delivery.pass_on(self.record);
+                self.committed(passed_on)?;
             }
         }
         Ok(())
@@ -323,7 +324,12 @@ impl Run<'_> {
     }
 
     fn commit(&mut self) -> Result<(), Failed> {
-        match self.delivery.commit(self.record) {
+        let committed = self.delivery.commit(self.record);
+        self.committed(committed)
+    }
+
+    fn committed(&mut self, committed: Result<Vec<String>, Failure>) -> Result<(), Failed> {
+        match committed {
             Ok(keys) => self.report.fetched += keys.len(),
             Err(Failure::Message(reason)) => return Err(Failed::local(reason)),
             Err(Failure::Place(error)) => return Err(Failed::local(error)),

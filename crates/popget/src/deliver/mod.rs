@@ -10,7 +10,6 @@ mod maildir;
 mod mbox;
 mod output;
 mod spool;
-mod syncers;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -99,8 +98,14 @@ pub trait Delivery: Write {
     /// Puts all that is finished on disk, and then into the record. Returns the keys.
     fn commit(&mut self, record: &mut Record) -> Result<Vec<String>, Failure>;
 
-    /// Enough is finished for a [`commit`](Delivery::commit).
+    /// Enough is finished to be [passed on](Delivery::pass_on).
     fn is_full(&self) -> bool;
+
+    /// Begins to put on disk what is finished, and does not wait for it. What has been put there since is entered in the record, and
+    /// its keys returned.
+    fn pass_on(&mut self, record: &mut Record) -> Result<Vec<String>, Failure> {
+        self.commit(record)
+    }
 }
 
 /// Where the user wants mail.
