@@ -20,7 +20,7 @@
 //! |---|---|
 //! | a name from the account made part of a path | `location.rs` |
 //! | a link, fifo or other people's file refused | `open.rs` |
-//! | the mailbox locked | `lock.rs`, `dotlock.rs` |
+//! | the mailbox locked | `lock.rs`, the crate dotlock |
 //! | octets counted as they go over the wire | `multiline::Counter` of pop3-proto, by `mbox/count.rs` and `maildir/scan.rs` |
 //! | an mbox cut into messages | `mbox/scan.rs` |
 //! | a popa3d unique-id computed | `mbox/digest.rs` |
@@ -42,7 +42,6 @@
     )
 )]
 
-mod dotlock;
 mod empty;
 mod error;
 #[cfg(feature = "fuzz")]
@@ -66,7 +65,7 @@ pub use error::{CheckError, Class, OpenError, Problem, UpdateError};
 pub use id_map::{IdMap, IdMapError};
 pub use index::Index;
 pub use location::{Account, Expanded, Location, LocationError};
-pub use lock::FileLock;
+pub use lock::{FileLock, LockBroker};
 pub use maildrop::{Limits, MAX_MESSAGES, MAX_OCTETS, Maildrop, UpdateSummary};
 pub use mbox::copies::CopyNumbers;
 pub use mbox::journal::{Journal, KEPT_OCTETS, Keeper};

@@ -111,6 +111,22 @@ impl Location {
         })
     }
 
+    /// The directory that all mailboxes are in, if they are mboxes in one that no account has a part in: a spool.
+    pub fn spool(&self) -> Option<PathBuf> {
+        let (_, directories) = self.components.split_last()?;
+        if self.kind != Kind::Mbox || self.from_home {
+            return None;
+        }
+        let mut spool = PathBuf::from("/");
+        for parts in directories {
+            match parts.as_slice() {
+                [Part::Text(text)] => spool.push(text),
+                _ => return None,
+            }
+        }
+        Some(spool)
+    }
+
     /// Puts the account in.
     ///
     /// # Errors

@@ -7,14 +7,15 @@
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
+use dotlock::Dotlock;
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2};
 use rustix::io::Errno;
 
-use crate::dotlock::Dotlock;
 use crate::empty::Empty;
 use crate::location::{Expanded, Kind};
-use crate::lock::{FileLock, Locks};
+use crate::lock::{Dotlocking, FileLock, LockBroker, Locks};
 use crate::maildir::{self, Folders};
 use crate::mbox::journal::{self, Journal};
 use crate::{Limits, Maildrop, Memory, OpenError, Problem, mbox};
@@ -45,7 +46,7 @@ enum Files {
     Missing,
     Mbox {
         file: File,
-        dotlock: Option<Dotlock>,
+        dotlock: Option<Dotlocking>,
     },
     Maildir(Folders),
 }
@@ -107,6 +108,19 @@ impl Opened {
         Opened { journal, ..self }
     }
 
+    /// Has the dotlock of an mbox made by another process, whether or not this one would make one.
+    #[must_use]
+    pub fn with_broker(self, broker: Box<dyn LockBroker>) -> Self {
+        let files = match self.files {
+            Files::Mbox { file, .. } => Files::Mbox {
+                file,
+                dotlock: Some(Dotlocking::Brokered(broker)),
+            },
+            other => other,
+        };
+        Opened { files, ..self }
+    }
+
     /// Puts in the place of the mbox's descriptor this one, which process `dead` has locked and left. What it has left of a
     /// dotlock goes at the next lock.
     ///
@@ -119,7 +133,10 @@ impl Opened {
         let identity = |file: &File| fstat(file).map(|stat| (stat.st_dev, stat.st_ino));
         let problem = match (identity(&file), identity(&mailbox)) {
             (Ok(ours), Ok(theirs)) if ours == theirs => {
-                let dotlock = dotlock.map(|dotlock| dotlock.after(dead));
+                let dotlock = dotlock.map(|dotlock| match dotlock {
+                    Dotlocking::Own(own) => Dotlocking::Own(own.after(dead)),
+                    brokered @ Dotlocking::Brokered(_) => brokered,
+                });
                 let file = mailbox;
                 let files = Files::Mbox { file, dotlock };
                 return Ok(Opened { files, ..self });
@@ -167,7 +184,10 @@ impl Opened {
         match &self.files {
             Files::Missing => Vec::new(),
             Files::Mbox { file, dotlock } => {
-                let directory = dotlock.as_ref().map(Dotlock::directory);
+                let directory = match dotlock {
+                    Some(Dotlocking::Own(own)) => Some(own.directory()),
+                    Some(Dotlocking::Brokered(_)) | None => None,
+                };
                 std::iter::once(descriptor(file.as_fd(), Access::Mailbox))
                     .chain(directory.map(|fd| descriptor(fd.as_fd(), Access::LockDirectory)))
                     .collect()
@@ -232,7 +252,7 @@ fn open_mbox(base: &OwnedFd, below: &Path, options: &OpenOptions) -> Result<File
             let parent = below.parent().filter(|parent| *parent != Path::new(""));
             let flags = OFlags::PATH | OFlags::DIRECTORY;
             open_below(base, parent.unwrap_or(Path::new(".")), flags)?
-                .map(|directory| Dotlock::for_mailbox(directory, name))
+                .map(|directory| Dotlocking::Own(Dotlock::for_mailbox(Rc::new(directory), name)))
         }
         _ => None,
     };

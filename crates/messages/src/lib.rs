@@ -12,6 +12,8 @@
 //! | session spawner | auth | [`auth::NewSession`] |
 //! | session | auth | [`auth::Attempt`], answered by [`auth::Verdict`] |
 //! | auth | spawner | [`spawner::StartMaildrop`] |
+//! | spawner | locker | [`locker::NewMailbox`] |
+//! | maildrop process | locker | [`locker::LockRequest`], answered by [`locker::LockAnswer`] |
 //! | session spawner | keyholder | [`keyholder::NewSigner`] |
 //! | session | keyholder | [`keyholder::SignatureRequest`], answered by [`keyholder::Signature`] |
 //! | keyholder | master | [`keyholder::FromKeyholder`] |
@@ -22,6 +24,7 @@ pub mod account;
 pub mod auth;
 pub mod keyholder;
 pub mod listener;
+pub mod locker;
 pub mod log;
 pub mod mechanism;
 pub mod role;

@@ -25,12 +25,15 @@ pub enum Role {
     Keyholder,
     /// Checks access tokens; there only where OAuth is configured.
     Token,
+    /// Makes dotlocks in the spool; there only where they are configured.
+    Locker,
 }
 
 impl Role {
     /// Every role, in the order in which they are started: what is spoken to comes before what speaks to it.
-    pub const ALL: [Role; 6] = [
+    pub const ALL: [Role; 7] = [
         Role::Keyholder,
+        Role::Locker,
         Role::Spawner,
         Role::Token,
         Role::Auth,
@@ -47,6 +50,7 @@ impl Role {
             Role::Spawner => "spawner",
             Role::Keyholder => "keyholder",
             Role::Token => "token",
+            Role::Locker => "locker",
         }
     }
 
@@ -66,6 +70,7 @@ impl Role {
             Role::Spawner => c"popa3d: spawner",
             Role::Keyholder => c"popa3d: keyholder",
             Role::Token => c"popa3d: token",
+            Role::Locker => c"popa3d: locker",
         }
     }
 }

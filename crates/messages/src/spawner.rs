@@ -29,6 +29,8 @@ pub struct SpawnerConfig {
     pub lock: MailboxLock,
     /// Make `FILE.lock` besides that lock, where the directory allows it.
     pub dotlock: bool,
+    /// The directory in which that is the locker's to do, where there is one.
+    pub locker_directory: Option<PathBuf>,
     /// How long to wait for a mailbox that another program has locked.
     pub lock_timeout: Duration,
     /// Messages in one maildrop.
@@ -61,6 +63,8 @@ pub struct SpawnerConfig {
 pub enum ToSpawner {
     /// The channel from a (re)started auth comes along.
     Auth,
+    /// The channel to a (re)started locker comes along.
+    Locker,
     /// The configuration was read anew.
     Reload(Box<SpawnerConfig>),
     /// The server has started: updates of mailboxes that were interrupted are to be found and finished.
@@ -72,7 +76,7 @@ impl Message for ToSpawner {
 
     fn descriptors(&self) -> usize {
         match self {
-            ToSpawner::Auth => 1,
+            ToSpawner::Auth | ToSpawner::Locker => 1,
             ToSpawner::Reload(_) | ToSpawner::Recover => 0,
         }
     }

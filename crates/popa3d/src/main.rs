@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         Role::SessionSpawner => role_session::run(control),
         Role::Auth => role_auth::run(control),
         Role::Keyholder => role_keyholder::run(control),
+        Role::Locker => role_locker::run(control),
         Role::Spawner => role_maildrop::run(control),
         Role::Token => role_token::run(control),
     }

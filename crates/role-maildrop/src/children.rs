@@ -9,6 +9,7 @@ use confine::process::Pid;
 use maildrop::Expanded;
 use messages::log::Record;
 
+use crate::broker::DotlockBy;
 use crate::guard::{NewJournal, ToSpawner};
 use crate::journal_file::JournalName;
 use crate::recovery::Orphan;
@@ -26,6 +27,8 @@ pub struct Unfinished {
     pub name: JournalName,
     /// What the process that was at it has left; without that, the journal was found.
     pub orphan: Option<Orphan>,
+    /// Who makes the mailbox's dotlock, which lasts until this is dropped.
+    pub dotlock: DotlockBy,
     user: Option<String>,
     /// The connection counts until its mailbox is in order.
     _lease: Option<OwnedFd>,
@@ -34,10 +37,11 @@ pub struct Unfinished {
 
 impl Unfinished {
     /// One that was found by its journal.
-    pub fn found(name: JournalName) -> Self {
+    pub fn found(name: JournalName, dotlock: DotlockBy) -> Self {
         Self {
             name,
             orphan: None,
+            dotlock,
             user: None,
             _lease: None,
             attempts: 0,
@@ -54,8 +58,8 @@ pub enum Heard {
     Finished,
     /// It wants its journal set aside, for this reason.
     SetAside(JournalName, String),
-    /// It has found this journal unfinished.
-    Unfinished(JournalName),
+    /// It has found this journal unfinished, and in it this file name of a mailbox.
+    Unfinished(JournalName, Option<String>),
 }
 
 /// One child.
@@ -72,13 +76,23 @@ pub struct Child {
     work: Work,
 }
 
+/// An mbox that a maildrop process is for.
+#[derive(Debug)]
+pub struct Mailbox {
+    /// Its journal.
+    pub name: JournalName,
+    /// Where it is.
+    pub place: Expanded,
+    /// Who makes its dotlock.
+    pub dotlock: DotlockBy,
+}
+
 #[derive(Debug)]
 enum Work {
     Session {
         user: String,
         lease: OwnedFd,
-        /// Its journal and its place, if it is an mbox.
-        mbox: Option<(JournalName, Expanded)>,
+        mbox: Option<Mailbox>,
     },
     Recovery(Unfinished),
     Search,
@@ -86,12 +100,7 @@ enum Work {
 
 impl Child {
     /// A maildrop process.
-    pub fn session(
-        guard: Channel,
-        lease: OwnedFd,
-        user: String,
-        mbox: Option<(JournalName, Expanded)>,
-    ) -> Self {
+    pub fn session(guard: Channel, lease: OwnedFd, user: String, mbox: Option<Mailbox>) -> Self {
         Self::new(guard, Work::Session { user, lease, mbox })
     }
 
@@ -134,8 +143,8 @@ impl Child {
     /// `None`: this child may not say this.
     fn take(&mut self, message: ToSpawner, descriptor: Option<OwnedFd>) -> Option<Heard> {
         match (message, &self.work) {
-            (ToSpawner::Unfinished { name }, Work::Search) => {
-                Some(Heard::Unfinished(JournalName::parse(&name)?))
+            (ToSpawner::Unfinished { name, mailbox }, Work::Search) => {
+                Some(Heard::Unfinished(JournalName::parse(&name)?, mailbox))
             }
             (_, Work::Search) => None,
             (ToSpawner::Opened, _) => {
@@ -162,7 +171,7 @@ impl Child {
 
     fn journal(&self) -> Option<JournalName> {
         match &self.work {
-            Work::Session { mbox, .. } => mbox.as_ref().map(|(name, _)| *name),
+            Work::Session { mbox, .. } => mbox.as_ref().map(|mbox| mbox.name),
             Work::Recovery(unfinished) => Some(unfinished.name),
             Work::Search => None,
         }
@@ -207,16 +216,17 @@ impl Child {
                 Work::Session {
                     user,
                     lease,
-                    mbox: Some((name, place)),
+                    mbox: Some(mbox),
                 },
                 Some(mailbox),
             ) => Some(Unfinished {
-                name,
+                name: mbox.name,
                 orphan: Some(Orphan {
-                    place,
+                    place: mbox.place,
                     mailbox,
                     dead,
                 }),
+                dotlock: mbox.dotlock,
                 user: Some(user),
                 _lease: Some(lease),
                 attempts: 0,

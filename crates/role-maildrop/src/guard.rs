@@ -13,8 +13,8 @@ use confine::channel::{Channel, ChannelError, Message, Received};
 use maildrop::Keeper;
 use serde::{Deserialize, Serialize};
 
-/// Octets of a message: a sentence, or a file's name.
-const MAX_MESSAGE_OCTETS: usize = 256;
+/// Octets of a message: a sentence, or two files' names.
+const MAX_MESSAGE_OCTETS: usize = 512;
 
 /// To the spawner.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +36,8 @@ pub enum ToSpawner {
     Unfinished {
         /// Its file's name.
         name: String,
+        /// The file name of the mailbox in the journal, which may be a lie.
+        mailbox: Option<String>,
     },
 }
 

@@ -18,6 +18,7 @@
     )
 )]
 
+mod broker;
 mod children;
 mod client;
 mod confinement;

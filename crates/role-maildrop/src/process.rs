@@ -20,6 +20,7 @@ use pop3_proto::server::transaction::Limits;
 use pop3_proto::server::{Expire, Offer};
 use pop3_proto::{MechanismName, ResponseCode, reply};
 
+use crate::broker::DotlockBy;
 use crate::client::{Client, wait_for};
 use crate::confinement::confine;
 use crate::file_lock::file_lock;
@@ -45,6 +46,8 @@ pub struct Job<'a> {
     pub locks: BorrowedFd<'a>,
     /// The directory of journals.
     pub journals: BorrowedFd<'a>,
+    /// Who makes the mailbox's dotlock.
+    pub dotlock: &'a DotlockBy,
     /// The directories of what is kept of maildrops.
     pub memory: &'a MemoryDirectories,
     /// Our end of the stream to the session.
@@ -223,6 +226,12 @@ impl Job<'_> {
             dotlock: self.configuration.dotlock,
         };
         let mut opened = maildrop::open(&place.location, &options)?;
+        let broker = self.dotlock.broker();
+        if let Some(broker) =
+            broker.map_err(|error| Failure::temporary(format_args!("dotlock: {error}")))?
+        {
+            opened = opened.with_broker(broker);
+        }
         if let Some(file) = place.journal {
             let keeper = Box::new(self.guard.clone());
             opened = opened.with_journal(Journal::new(file, &place.location, keeper));

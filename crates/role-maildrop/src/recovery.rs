@@ -16,6 +16,7 @@ use messages::Rights;
 use messages::log::{Logger, Record};
 use messages::spawner::SpawnerConfig;
 
+use crate::broker::DotlockBy;
 use crate::confinement::confine;
 use crate::file_lock::file_lock;
 use crate::guard::{Guard, ToSpawner};
@@ -44,6 +45,8 @@ pub struct Recovery<'a> {
     pub orphan: Option<&'a Orphan>,
     /// The directory of journals.
     pub journals: BorrowedFd<'a>,
+    /// Who makes the mailbox's dotlock.
+    pub dotlock: &'a DotlockBy,
     /// How mailboxes are locked.
     pub configuration: &'a SpawnerConfig,
     /// To the spawner.
@@ -101,6 +104,9 @@ impl Recovery<'_> {
             dotlock: self.configuration.dotlock,
         };
         let mut opened = maildrop::open(&place, &options).map_err(|error| text(&error))?;
+        if let Some(broker) = self.dotlock.broker().map_err(|error| text(&error))? {
+            opened = opened.with_broker(broker);
+        }
         if let Some(orphan) = self.orphan {
             let mailbox = orphan.mailbox.try_clone().map_err(|error| text(&error))?;
             opened = opened
@@ -145,9 +151,14 @@ pub fn search(
             .and_then(|file| Journal::unfinished(&file));
         match unfinished {
             Ok(None) => {}
-            Ok(Some(_)) => {
-                let name = name.to_string();
-                if channel.send(&ToSpawner::Unfinished { name }, &[]).is_err() {
+            Ok(Some(place)) => {
+                let path = place.path();
+                let mailbox = path.file_name().and_then(|name| name.to_str());
+                let message = ToSpawner::Unfinished {
+                    name: name.to_string(),
+                    mailbox: mailbox.map(str::to_owned),
+                };
+                if channel.send(&message, &[]).is_err() {
                     return 1;
                 }
             }

@@ -22,12 +22,14 @@ use messages::spawner::{SpawnerConfig, StartMaildrop, ToSpawner};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
-use crate::children::{Child, Children, Heard, Unfinished};
+use crate::broker::DotlockBy;
+use crate::children::{Child, Children, Heard, Mailbox, Unfinished};
 use crate::guard::Guard;
 use crate::journal_file::{self, JournalName};
 use crate::memory_files::MemoryDirectories;
 use crate::process::{Job, journal_name, location, run as run_maildrop};
 use crate::recovery::{self, Recovery};
+use crate::state_file::PathHash;
 use crate::syscalls;
 
 /// Maildrop processes at a time; the listener's limit on connections is lower.
@@ -99,6 +101,7 @@ fn serve(control: &Channel) -> Result<(), String> {
         memory,
         journals,
         auth: None,
+        locker: None,
         children: Children::default(),
     }
     .run()
@@ -122,6 +125,7 @@ struct Spawner<'a> {
     memory: MemoryDirectories,
     journals: OwnedFd,
     auth: Option<Channel>,
+    locker: Option<Channel>,
     children: Children,
 }
 
@@ -179,6 +183,11 @@ impl Spawner<'_> {
                 self.auth = Some(Channel::from_fd(descriptor).map_err(io::Error::other)?);
                 Ok(true)
             }
+            Ok(Some(Received::Message(ToSpawner::Locker, mut descriptors))) => {
+                let descriptor = descriptors.next().ok_or(io::ErrorKind::InvalidData)?;
+                self.locker = Some(Channel::from_fd(descriptor).map_err(io::Error::other)?);
+                Ok(true)
+            }
             Ok(Some(Received::Message(ToSpawner::Reload(configuration), _))) => {
                 self.configuration = *configuration;
                 Ok(true)
@@ -217,16 +226,21 @@ impl Spawner<'_> {
             return;
         };
         let location = location(&order.account, &self.configuration);
+        let place = location.as_ref().ok().filter(|place| place.is_mbox());
+        let dotlock = self.dotlock(place.map(Expanded::path).as_deref());
         match self.fork() {
             Ok((Some(pid), guard)) => {
-                let place = location.ok().filter(Expanded::is_mbox);
-                let mailbox = place.map(|place| (journal_name(&order.account, &place), place));
+                let mailbox = place.map(|place| Mailbox {
+                    name: journal_name(&order.account, place),
+                    place: place.clone(),
+                    dotlock,
+                });
                 let child = Child::session(guard, lease, order.account.name, mailbox);
                 self.children.insert(pid, child);
             }
             Ok((None, guard)) => {
                 let [indexes, ids] = self.memory.descriptors();
-                let kept = [
+                let mut kept = vec![
                     stream.as_fd(),
                     self.locks.as_fd(),
                     indexes,
@@ -235,6 +249,7 @@ impl Spawner<'_> {
                     guard.as_fd(),
                     self.logger.channel().as_fd(),
                 ];
+                kept.extend(dotlock.channel().map(AsFd::as_fd));
                 if process::close_all_except(&kept).is_err() {
                     process::exit(1);
                 }
@@ -246,6 +261,7 @@ impl Spawner<'_> {
                     locks: self.locks.as_fd(),
                     memory: &self.memory,
                     journals: self.journals.as_fd(),
+                    dotlock: &dotlock,
                     stream: stream.as_fd(),
                     guard: Guard::new(guard),
                     logger: &self.logger,
@@ -278,6 +294,7 @@ impl Spawner<'_> {
                     self.logger.channel().as_fd(),
                 ];
                 kept.extend(orphan.map(|orphan| orphan.mailbox.as_fd()));
+                kept.extend(unfinished.dotlock.channel().map(AsFd::as_fd));
                 if process::close_all_except(&kept).is_err() {
                     process::exit(1);
                 }
@@ -286,6 +303,7 @@ impl Spawner<'_> {
                     name,
                     orphan,
                     journals: self.journals.as_fd(),
+                    dotlock: &unfinished.dotlock,
                     configuration: &self.configuration,
                     guard: Guard::new(guard),
                     logger: &self.logger,
@@ -329,6 +347,21 @@ impl Spawner<'_> {
         }
     }
 
+    /// Who makes the dotlock of the mbox at a path.
+    fn dotlock(&self, path: Option<&Path>) -> DotlockBy {
+        let by = |path| DotlockBy::of(path, &self.configuration, self.locker.as_ref());
+        path.map_or(DotlockBy::Oneself, by)
+    }
+
+    /// Recovers by a journal that was found. What mailbox it names is believed if the journal is that one's.
+    fn recover_found(&mut self, name: JournalName, mailbox: Option<String>) {
+        let spool = self.configuration.locker_directory.as_ref();
+        let path = spool.zip(mailbox).map(|(spool, name)| spool.join(name));
+        let path = path.filter(|path| PathHash::of(path) == name.path);
+        let dotlock = self.dotlock(path.as_deref());
+        self.recover(Unfinished::found(name, dotlock));
+    }
+
     /// Forks, with a channel between the two; without a pid it is the child that returns.
     fn fork(&self) -> io::Result<(Option<Pid>, Channel)> {
         if self.children.len() >= MAX_PROCESSES {
@@ -351,7 +384,7 @@ impl Spawner<'_> {
                 }
             }
             Some(Heard::SetAside(name, reason)) => self.set_aside(pid, name, &reason),
-            Some(Heard::Unfinished(name)) => self.recover(Unfinished::found(name)),
+            Some(Heard::Unfinished(name, mailbox)) => self.recover_found(name, mailbox),
         }
     }
 

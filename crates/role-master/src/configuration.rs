@@ -15,6 +15,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use maildrop::Location;
 use messages::account::Account;
 use messages::role::Role;
 use messages::token::Server;
@@ -61,6 +62,7 @@ pub struct Configuration {
     file: File,
     runner: Runner,
     host_name: String,
+    locker_directory: Option<PathBuf>,
 }
 
 impl Configuration {
@@ -105,12 +107,14 @@ impl Configuration {
                 .map_or((1, 1), |span| line_and_column(text, span.start));
             ConfigurationError(format!("{line}:{column}: {}", error.message()))
         })?;
-        let configuration = Self {
+        let mut configuration = Self {
             file,
             runner,
             host_name,
+            locker_directory: None,
         };
         configuration.check()?;
+        configuration.locker_directory = configuration.spool_with_dotlocks();
         Ok(configuration)
     }
 
@@ -160,11 +164,25 @@ impl Configuration {
     /// The roles that are needed, in the order in which they are started.
     pub fn roles(&self) -> impl Iterator<Item = Role> + use<> {
         let (has_tls, has_oauth) = (self.has_tls(), self.has_oauth());
-        Role::ALL.into_iter().filter(move |role| match role {
+        let has_locker = self.locker_directory.is_some();
+        Role::ALL.into_iter().filter(move |&role| match role {
             Role::Keyholder => has_tls,
             Role::Token => has_oauth,
+            Role::Locker => has_locker,
             _ => true,
         })
+    }
+
+    /// The spool in which dotlocks are to be made: by a locker, since it lets no mailbox's owner do that.
+    fn spool_with_dotlocks(&self) -> Option<PathBuf> {
+        let wanted = self.file.maildrop.dotlock && matches!(self.runner, Runner::Root);
+        let location = Location::parse(&self.file.maildrop.location).ok();
+        location.filter(|_| wanted)?.spool()
+    }
+
+    /// Where the locker makes dotlocks, if there is a locker.
+    pub fn locker_directory(&self) -> Option<&Path> {
+        self.locker_directory.as_deref()
     }
 
     /// Connections that may wait for the listener.
@@ -180,6 +198,10 @@ impl Configuration {
             spawner: &self.file.spawner_user,
             key: self.has_tls().then_some(&*self.file.key_user),
             token: self.has_oauth().then_some(&*self.file.token_user),
+            locker: self
+                .locker_directory
+                .is_some()
+                .then_some(&*self.file.lock_user),
         }
     }
 
@@ -235,8 +257,12 @@ impl Configuration {
             || old.spawner_user != new.spawner_user
             || old.key_user != new.key_user
             || old.token_user != new.token_user
+            || old.lock_user != new.lock_user
         {
-            keys.push("user, auth_user, spawner_user, key_user, token_user");
+            keys.push("user, auth_user, spawner_user, key_user, token_user, lock_user");
+        }
+        if self.locker_directory != newer.locker_directory {
+            keys.push("maildrop.dotlock, the directory of maildrop.location");
         }
         if old.chroot != new.chroot
             || old.sandbox != new.sandbox
@@ -247,8 +273,10 @@ impl Configuration {
         keys
     }
 
-    /// Leaves TLS on, or off, as it was: without a keyholder, what goes with TLS would only lock people out.
-    pub fn keep_tls_as_it_was(&mut self, old: &Self) {
+    /// Leaves the locker, or its absence, as it was, and TLS on, or off: without a keyholder, what goes with TLS would only
+    /// lock people out.
+    pub fn keep_roles_as_they_were(&mut self, old: &Self) {
+        self.locker_directory.clone_from(&old.locker_directory);
         if self.has_tls() != old.has_tls() {
             self.file.tls.clone_from(&old.file.tls);
         }
@@ -281,6 +309,8 @@ pub struct RoleUsers<'a> {
     pub key: Option<&'a str>,
     /// Token, if there is one.
     pub token: Option<&'a str>,
+    /// The locker's, where there is one.
+    pub locker: Option<&'a str>,
 }
 
 fn read_text(path: &Path) -> Result<String, ConfigurationError> {
@@ -486,12 +516,12 @@ mod tests {
         let other = parse("[tls]\ncertificate = \"/d\"\nkey = \"/k\"\n").unwrap();
         for (old, newer) in [(&without, &with), (&with, &without)] {
             let mut kept = newer.clone();
-            kept.keep_tls_as_it_was(old);
+            kept.keep_roles_as_they_were(old);
             assert_eq!(kept.certificates(), old.certificates());
             assert!(old.needs_restart(newer).contains(&"[tls]"));
         }
         let mut changed = other.clone();
-        changed.keep_tls_as_it_was(&with);
+        changed.keep_roles_as_they_were(&with);
         assert_eq!(changed.certificates(), other.certificates());
         assert!(with.needs_restart(&other).is_empty());
     }
@@ -551,6 +581,45 @@ mod tests {
         kept.keep_oauth_as_it_was(&file);
         assert_eq!(kept.token(), changed.token());
         assert!(file.needs_restart(&changed).is_empty());
+    }
+
+    #[test]
+    fn there_is_a_locker_only_for_dotlocks_in_a_spool_of_root() {
+        let directory = |text: &str| {
+            let configuration = parse(text).unwrap();
+            let locker = configuration.locker_directory().map(Path::to_owned);
+            let is_role = configuration.roles().any(|role| role == Role::Locker);
+            assert_eq!(is_role, locker.is_some());
+            assert_eq!(configuration.users().locker.is_some(), locker.is_some());
+            locker
+        };
+        let at = |location: &str| {
+            directory(&format!(
+                "[maildrop]\ndotlock = true\nlocation = \"{location}\"\n"
+            ))
+        };
+        assert_eq!(directory(""), None);
+        assert_eq!(
+            directory("[maildrop]\ndotlock = true\n"),
+            Some("/var/mail".into())
+        );
+        assert_eq!(at("mbox:/a/b/%n.mbox"), Some("/a/b".into()));
+        for other in ["mbox:/a/%d/%n", "mbox:%h/Mailbox", "maildir:/a/b/%u"] {
+            assert_eq!(at(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_reload_leaves_the_locker_as_it_was() {
+        let old = parse("[maildrop]\ndotlock = true\n").unwrap();
+        let mut newer = parse("").unwrap();
+        assert_eq!(
+            old.needs_restart(&newer),
+            ["maildrop.dotlock, the directory of maildrop.location"]
+        );
+        newer.keep_roles_as_they_were(&old);
+        assert_eq!(newer.locker_directory(), old.locker_directory());
+        assert!(!newer.spawner().dotlock);
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! Whom each role becomes.
 
 use std::fmt;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use confine::identity::{Identity, NonRootGid, NonRootUid};
 use confine::users;
@@ -18,6 +21,8 @@ pub struct Identities {
     key: Option<Identity>,
     /// Where there is a token role.
     token: Option<Identity>,
+    /// Where there is a locker; its group is the spool's.
+    locker: Option<Identity>,
 }
 
 /// Why a role's user will not do.
@@ -43,6 +48,7 @@ impl Identities {
                 spawner: None,
                 key: None,
                 token: None,
+                locker: None,
             });
         }
         let names = configuration.users();
@@ -57,15 +63,24 @@ impl Identities {
             .token
             .map(|name| identity(name, "token_user", false))
             .transpose()?;
+        let locker = match (names.locker, configuration.locker_directory()) {
+            (Some(name), Some(spool)) => Some(of_locker(name, spool)?),
+            _ => None,
+        };
         // Processes of one uid could signal each other, and own each other's files.
         let mut uids = vec![network.uid, auth.uid, spawner.uid];
-        uids.extend([&key, &token].into_iter().flatten().map(|it| it.uid));
+        uids.extend(
+            [&key, &token, &locker]
+                .into_iter()
+                .flatten()
+                .map(|it| it.uid),
+        );
         let roles = uids.len();
         uids.sort_unstable();
         uids.dedup();
         if uids.len() < roles {
             return Err(IdentityError(
-                "user, auth_user, spawner_user, key_user and token_user must all have different uids".into(),
+                "user, auth_user, spawner_user, key_user, token_user and lock_user must all have different uids".into(),
             ));
         }
         Ok(Self {
@@ -74,6 +89,7 @@ impl Identities {
             spawner: Some(spawner),
             key,
             token,
+            locker,
         })
     }
 
@@ -85,8 +101,26 @@ impl Identities {
             Role::Spawner => self.spawner.as_ref(),
             Role::Keyholder => self.key.as_ref(),
             Role::Token => self.token.as_ref(),
+            Role::Locker => self.locker.as_ref(),
         }
     }
+}
+
+/// The locker's user, in the group that may make files in the spool: mail, as a rule.
+fn of_locker(name: &str, spool: &Path) -> Result<Identity, IdentityError> {
+    let own = identity(name, "lock_user", false)?;
+    let owner = fs::metadata(spool)
+        .map_err(|error| IdentityError(format!("maildrop.location: {}: {error}", spool.display())))?
+        .gid();
+    let Ok(gid) = NonRootGid::try_from(owner) else {
+        // A spool of root's group is one that everybody writes to, or nobody.
+        return Ok(own);
+    };
+    Ok(Identity {
+        gid,
+        groups: vec![gid],
+        ..own
+    })
 }
 
 /// The user by that name, with its own group, or all its groups where they are what it is for.

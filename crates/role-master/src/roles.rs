@@ -14,6 +14,7 @@ use confine::socket;
 use messages::auth::{DecoyKey, ToAuth};
 use messages::keyholder::{Certificate, CertificateNumber, FromKeyholder, ToKeyholder};
 use messages::listener::ToListener;
+use messages::locker::ToLocker;
 use messages::role::{Confinement, Report, Role, Start};
 use messages::session::ToSessionSpawner;
 use messages::spawner::ToSpawner;
@@ -32,7 +33,8 @@ const MAX_OLD_LOGS: usize = 32;
 const LOG_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Who speaks to whom.
-const LINKS: [(Role, Role); 5] = [
+const LINKS: [(Role, Role); 6] = [
+    (Role::Spawner, Role::Locker),
     (Role::SessionSpawner, Role::Keyholder),
     (Role::Auth, Role::Spawner),
     (Role::Auth, Role::Token),
@@ -156,7 +158,11 @@ impl Roles {
         let confinement = Confinement {
             identity: self.identities.of(role).cloned(),
             chroot: match role {
-                Role::Listener | Role::SessionSpawner | Role::Keyholder | Role::Token
+                Role::Listener
+                | Role::SessionSpawner
+                | Role::Keyholder
+                | Role::Token
+                | Role::Locker
                     if self.identities.of(role).is_some() =>
                 {
                     Some(configuration.chroot().to_owned())
@@ -200,6 +206,9 @@ impl Roles {
                 control.try_send(&start(confinement, part), &logs)?;
                 token_files::send(&control, configuration)?;
             }
+            Role::Locker => {
+                control.try_send(&start(confinement, configuration.locker()), &logs)?;
+            }
         }
         self.running.push(Running {
             role,
@@ -241,6 +250,7 @@ impl Roles {
                 }
                 // Together with its files, see [`token_files::send`].
                 Role::Token => Ok(()),
+                Role::Locker => Ok(()),
             });
         }
     }
@@ -316,8 +326,10 @@ fn introduce(to: &Running, neighbour: Role, channel: Channel) -> Result<(), Chan
         }
         (Role::SessionSpawner, _) => hand_over(to, ToSessionSpawner::Listener, &channel),
         (Role::Listener, _) => hand_over(to, ToListener::SessionSpawner, &channel),
+        (Role::Spawner, Role::Locker) => hand_over(to, ToSpawner::Locker, &channel),
         (Role::Spawner, _) => hand_over(to, ToSpawner::Auth, &channel),
         (Role::Token, _) => hand_over(to, ToToken::Auth, &channel),
+        (Role::Locker, _) => hand_over(to, ToLocker::Spawner, &channel),
         (Role::Keyholder, _) => hand_over(to, ToKeyholder::SessionSpawner, &channel),
     }
 }

@@ -319,7 +319,7 @@ impl Master {
                     self.log
                         .own(&Record::warning("needs a restart").with("keys", keys));
                 }
-                newer.keep_tls_as_it_was(&self.configuration);
+                newer.keep_roles_as_they_were(&self.configuration);
                 newer.keep_oauth_as_it_was(&self.configuration);
                 self.configuration = newer;
                 self.log

@@ -56,12 +56,13 @@ pub const OPERATOR_ID: u32 = 5098;
 pub const READER_ID: u32 = 5099;
 
 /// The server's own users, with the groups they are in beside their own.
-pub const SERVICE: [(&str, u32, &[&str]); 5] = [
+pub const SERVICE: [(&str, u32, &[&str]); 6] = [
     ("popa3d", 5101, &[]),
     ("popa3d-auth", 5102, &["shadow"]),
     ("popa3d-spawn", 5103, &[]),
     ("popa3d-key", 5104, &[]),
     ("popa3d-token", 5105, &[]),
+    ("popa3d-lock", 5106, &[]),
 ];
 
 /// crypt(3) of `root`, the password of both accounts with user number 0: right, and refused all the same.

@@ -114,6 +114,16 @@ impl<'a> Landlock<'a> {
         )
     }
 
+    /// May make files in this directory and remove files there, and read none: dotlocks where mailboxes lie beside them. That
+    /// no file that is there is opened for writing, the caller's seccomp has to see to.
+    #[must_use]
+    pub fn new_files_in(self, directory: BorrowedFd<'a>) -> Self {
+        self.allow(
+            Place::Opened(directory),
+            AccessFs::MakeReg | AccessFs::RemoveFile | AccessFs::WriteFile,
+        )
+    }
+
     /// May do with regular files below this directory, and with directories, what the file system
     /// lets it: a state directory.
     #[must_use]

@@ -71,6 +71,7 @@ impl Rig {
             location: format!("mbox:{}/mail/%u", directory.path().display()),
             lock: MailboxLock::Fcntl,
             dotlock: false,
+            locker_directory: None,
             lock_timeout: Duration::from_secs(1),
             messages: 1000,
             octets: 1 << 20,

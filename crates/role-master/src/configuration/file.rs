@@ -31,6 +31,8 @@ pub struct File {
     pub key_user: String,
     /// The user of the token role; needed where OAuth is configured.
     pub token_user: String,
+    /// The user of the locker; needed where dotlocks are made in a spool.
+    pub lock_user: String,
     /// An empty directory that nobody can write to (POP_CHROOT).
     pub chroot: PathBuf,
     /// Where locks are; `/var/lib/popa3d`, or `~/.local/state/popa3d` when not root.
@@ -68,6 +70,7 @@ impl Default for File {
             spawner_user: "popa3d-spawn".into(),
             key_user: "popa3d-key".into(),
             token_user: "popa3d-token".into(),
+            lock_user: "popa3d-lock".into(),
             chroot: "/var/empty".into(),
             state_directory: None,
             sandbox: Sandbox::BestEffort,

@@ -4,6 +4,7 @@ use messages::SaslMechanism;
 use messages::auth::{AddressDomains, AuthConfig, Backend, DecoyKey};
 use messages::keyholder::KeyholderConfig;
 use messages::listener::ListenerConfig;
+use messages::locker::LockerConfig;
 use messages::session::{Advertised, Cleartext, CleartextPolicy, SessionConfig};
 use messages::spawner::{MailboxLock, SpawnerConfig};
 use messages::token::TokenConfig;
@@ -71,6 +72,13 @@ impl Configuration {
         self.file.oauth.as_ref()?.token().ok()
     }
 
+    /// The locker's part.
+    pub fn locker(&self) -> LockerConfig {
+        LockerConfig {
+            directory: self.locker_directory.clone().unwrap_or_default(),
+        }
+    }
+
     /// Auth's part.
     pub fn auth(&self, decoy_key: &DecoyKey) -> AuthConfig {
         let auth = &self.file.auth;
@@ -114,6 +122,7 @@ impl Configuration {
                 file::Lock::Flock => MailboxLock::Flock,
             },
             dotlock: maildrop.dotlock,
+            locker_directory: self.locker_directory.clone(),
             lock_timeout: maildrop.lock_timeout.0,
             messages: limits.messages,
             octets: limits.octets.0,

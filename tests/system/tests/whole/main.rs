@@ -12,6 +12,7 @@ mod demo;
 mod dialogue;
 mod differential;
 mod domains;
+mod dotlocks;
 mod inetd_servers;
 mod limits;
 mod logs;
