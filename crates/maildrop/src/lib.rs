@@ -24,6 +24,7 @@
 //! | octets counted as they go over the wire | `multiline::Counter` of pop3-proto, by `mbox/count.rs` and `maildir/scan.rs` |
 //! | an mbox cut into messages | `mbox/scan.rs` |
 //! | a popa3d unique-id computed | `mbox/digest.rs` |
+//! | mail added | `deliver/mod.rs` |
 //! | mail removed | `mbox/update.rs`, `maildir/update.rs` |
 //! | an update of an mbox that survives a crash | `mbox/journal/mod.rs` |
 //! | what is known of a maildrop from the last session | `index/mod.rs`, `mbox/saved.rs`, `maildir/saved.rs` |
@@ -42,6 +43,7 @@
     )
 )]
 
+pub mod deliver;
 mod empty;
 mod error;
 #[cfg(feature = "fuzz")]

@@ -42,7 +42,7 @@ pub struct Opened {
 }
 
 #[derive(Debug)]
-enum Files {
+pub(crate) enum Files {
     Missing,
     Mbox {
         file: File,
@@ -85,11 +85,7 @@ pub fn open(location: &Expanded, options: &OpenOptions) -> Result<Opened, OpenEr
         path: location.base.clone(),
         problem: Problem::BaseMissing(error.into()),
     })?;
-    let files = match location.kind {
-        Kind::Mbox => open_mbox(&base, &location.below, options),
-        Kind::Maildir => open_maildir(&base, &location.below, options),
-    };
-    match files {
+    match open_files(&base, location, options) {
         Ok(files) => Ok(Opened {
             path,
             files,
@@ -231,6 +227,25 @@ impl Opened {
     }
 }
 
+/// Opens what is there below an open base.
+pub(crate) fn open_files(
+    base: &OwnedFd,
+    location: &Expanded,
+    options: &OpenOptions,
+) -> Result<Files, Problem> {
+    match location.kind {
+        Kind::Mbox => open_mbox(base, &location.below, options),
+        Kind::Maildir => open_maildir(base, &location.below, options),
+    }
+}
+
+/// Makes a new file below `directory`, without following any link.
+pub(crate) fn make_below(directory: &OwnedFd, path: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    openat2(directory, path, flags, Mode::RUSR | Mode::WUSR, resolve)
+}
+
 fn open_mbox(base: &OwnedFd, below: &Path, options: &OpenOptions) -> Result<Files, Problem> {
     // NONBLOCK: opening a fifo or a device must not wait.
     let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOCTTY;
@@ -279,7 +294,11 @@ fn open_maildir(base: &OwnedFd, below: &Path, options: &OpenOptions) -> Result<F
 }
 
 /// Opens `path` below `directory` without following any link; `None` if it does not exist.
-fn open_below(directory: &OwnedFd, path: &Path, flags: OFlags) -> Result<Option<OwnedFd>, Problem> {
+pub(crate) fn open_below(
+    directory: &OwnedFd,
+    path: &Path,
+    flags: OFlags,
+) -> Result<Option<OwnedFd>, Problem> {
     // Without NOFOLLOW, which would let O_PATH open a link itself and have O_DIRECTORY report one as something else.
     let flags = flags | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
@@ -311,7 +330,7 @@ fn look(file: &OwnedFd) -> Result<Stat, Problem> {
 
 /// Group members may write (Debian's user private groups make umask 002 harmless); everyone may not, since they could
 /// then plant and remove mail.
-fn check_directory(directory: &OwnedFd, options: &OpenOptions) -> Result<(), Problem> {
+pub(crate) fn check_directory(directory: &OwnedFd, options: &OpenOptions) -> Result<(), Problem> {
     let stat = look(directory)?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
         return Err(Problem::WrongKind(kind(&stat)));

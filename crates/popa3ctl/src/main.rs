@@ -6,6 +6,7 @@
 
 mod accounts;
 mod convert;
+mod deliver;
 mod helper;
 mod mailbox;
 mod state;
@@ -38,6 +39,11 @@ enum Command {
     /// Is one of popa3ctl's own processes.
     #[command(hide = true)]
     Helper { task: String },
+    /// Delivers a message to a user's maildrop.
+    Deliver(deliver::Deliver),
+    /// Is one of popa3ctl's own processes.
+    #[command(hide = true)]
+    LmtpSession(deliver::LmtpSession),
 }
 
 fn main() -> ExitCode {
@@ -46,6 +52,8 @@ fn main() -> ExitCode {
         Command::Uidl(command) => uidl::run(command),
         Command::Convert(convert) => convert::run(&convert),
         Command::Helper { task } => return helper::serve(&task),
+        Command::Deliver(command) => return deliver::run(&command),
+        Command::LmtpSession(command) => return deliver::run_lmtp_session(&command),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -13,7 +13,7 @@ mod inetd;
 pub mod installation;
 mod log;
 mod roles;
-mod runner;
+pub mod runner;
 mod sockets;
 mod supervise;
 mod token_files;

@@ -47,6 +47,47 @@ fn what_the_index_knows_is_not_scanned_again() {
     assert_eq!(open(&mailbox).unproven, 7);
 }
 
+/// A message as `popa3ctl deliver` hands it over.
+struct Whole(Vec<u8>);
+
+impl crate::deliver::Letter for Whole {
+    fn octets(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn replay(&mut self, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        take(&self.0)
+    }
+}
+
+#[test]
+fn of_a_mailbox_delivered_to_only_what_is_new_is_scanned() {
+    let mailbox = Mailbox::new(&mbox(0..5)).indexed();
+    assert_eq!(open(&mailbox).unproven, 0);
+    let mut owner = rustix::process::geteuid().as_raw();
+    if owner == 0 {
+        // Root's own mail is refused.
+        owner = 12_345;
+        std::os::unix::fs::chown(mailbox.path(), Some(owner), None).unwrap();
+        assert_eq!(open(&mailbox).unproven, 0);
+    }
+    for number in 5..8 {
+        let location = crate::testing::mbox_at(&mailbox.path());
+        let options = crate::OpenOptions {
+            owner,
+            dotlock: false,
+        };
+        let lock = Box::new(crate::testing::Flock);
+        let wait = std::time::Duration::ZERO;
+        let mut letter = Whole(message(number));
+        crate::deliver::deliver(&location, &options, wait, lock, &mut letter).unwrap();
+        let opened = open(&mailbox);
+        let count = u32::try_from(number).unwrap() + 1;
+        // The last of those that are known is scanned again, and what is new.
+        assert_eq!((opened.count(), opened.unproven), (count, count - 2));
+    }
+}
+
 #[test]
 fn messages_of_nothing_are_indexed_too() {
     let mailbox = Mailbox::new(b"From a\n\nFrom b\n\n\nFrom c\n").indexed();

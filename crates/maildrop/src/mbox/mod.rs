@@ -27,6 +27,7 @@ use copies::Given;
 use journal::Journal;
 use opening::Reading;
 use saved::Indexed;
+pub(crate) use scan::FROM;
 use scan::{BLOCK, ScanError, scan};
 use table::Table;
 

@@ -3,9 +3,9 @@
 use std::io::{self, Write};
 use std::process;
 
-use super::spool::Spool;
 use super::{Delivery, Failure, Incoming};
 use crate::seen::Record;
+use deliver::Spool;
 
 /// Delivery to a command by the shell. Exit status 0 says that the message is delivered.
 pub struct Command {

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use pop3_proto::multiline::Encoder;
 
-use super::spool::Spool;
 use super::{Delivery, Failure, Incoming};
 use crate::seen::Record;
+use deliver::Spool;
 
 /// RFC 5321 section 4.5.3.2 asks for up to ten minutes, behind the final dot.
 const PATIENCE: Duration = Duration::from_secs(600);

@@ -9,7 +9,6 @@ mod lmtp;
 mod maildir;
 mod mbox;
 mod output;
-mod spool;
 
 use std::io::{self, Write};
 use std::path::PathBuf;

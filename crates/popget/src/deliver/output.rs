@@ -2,8 +2,9 @@
 
 use std::io::{self, Write};
 
-use super::mbox::{Quoting, from_line};
-use super::spool::Spool;
+use deliver::{Quoting, Spool};
+
+use super::mbox::from_line;
 use super::{Delivery, Failure, Incoming, MAX_BATCH_MESSAGES};
 use crate::seen::Record;
 

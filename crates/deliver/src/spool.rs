@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const MAX_MEMORY: usize = 1024 * 1024;
 
 /// Octets written, to be read again.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Spool {
     memory: Vec<u8>,
     /// Holds what comes before `memory`.
@@ -25,6 +25,9 @@ impl Spool {
     }
 
     /// Forgets all behind the first `octets`.
+    ///
+    /// # Errors
+    /// What the file, or whoever takes them, says.
     pub fn truncate(&mut self, octets: u64) -> io::Result<()> {
         match octets.checked_sub(self.file_octets) {
             Some(in_memory) => self.memory.truncate(in_memory as usize),
@@ -41,6 +44,9 @@ impl Spool {
     }
 
     /// Gives all octets to `take`, in pieces.
+    ///
+    /// # Errors
+    /// What the file, or whoever takes them, says.
     pub fn replay(&mut self, mut take: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
         if let Some(file) = &mut self.file {
             file.rewind()?;
@@ -57,6 +63,9 @@ impl Spool {
     }
 
     /// All of it as a file to be read from its beginning.
+    ///
+    /// # Errors
+    /// What the file, or whoever takes them, says.
     pub fn into_file(mut self) -> io::Result<File> {
         self.move_to_file()?;
         let mut file = match self.file.take() {
@@ -98,7 +107,7 @@ fn nameless() -> io::Result<File> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     loop {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("popget-{}-{count}", std::process::id());
+        let name = format!("deliver-{}-{count}", std::process::id());
         let path = env::temp_dir().join(name);
         let opened = OpenOptions::new()
             .read(true)
