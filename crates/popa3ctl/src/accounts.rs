@@ -10,6 +10,8 @@ use messages::auth::{AuthConfig, Backend, DecoyKey};
 use messages::spawner::SpawnerConfig;
 use role_master::installation::Installation;
 
+use crate::helper::{self, Input, Task};
+use crate::state::State;
 use crate::users_file::UsersFile;
 
 /// A user's maildrop.
@@ -148,4 +150,29 @@ pub fn identity(installation: &Installation, account: &Account) -> Option<Identi
         gid: account.gid,
         groups: vec![account.gid],
     })
+}
+
+/// Refuses an mbox that the server has yet to put in order after a crash.
+///
+/// # Errors
+/// It is one.
+pub fn check_finished(
+    installation: &Installation,
+    state: &State,
+    owner: &Owner,
+) -> Result<(), String> {
+    let Some(journal) = (match owner.location.is_mbox() {
+        true => state.journal(owner)?,
+        false => None,
+    }) else {
+        return Ok(());
+    };
+    let identity = identity(installation, &owner.account);
+    match helper::run(identity.as_ref(), &Task::Unfinished, Input::File(journal))? {
+        false => Ok(()),
+        true => Err(
+            "an update of the mailbox was interrupted; start the server, which finishes it, and try again"
+                .to_owned(),
+        ),
+    }
 }

@@ -12,6 +12,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
 
 use confine::identity::Identity;
+use maildrop::Journal;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -32,6 +33,8 @@ pub enum Task {
     Convert(Conversion),
     /// List another server's maildrop, as nobody.
     Remote,
+    /// Say whether a journal has an update that is yet to be finished, as the maildrop's owner, who wrote it.
+    Unfinished,
 }
 
 /// What comes as standard input.
@@ -107,6 +110,7 @@ pub fn serve(task: &str) -> ExitCode {
     let done = match serde_json::from_str(task) {
         Ok(Task::List(listing)) => answer(&local::list(&listing, given_file())),
         Ok(Task::Convert(conversion)) => answer(&conversion::convert(&conversion, given_file())),
+        Ok(Task::Unfinished) => answer(&is_unfinished()),
         Ok(Task::Remote) => answer(&remote::list_as_told(io::stdin().lock())),
         Err(error) => Err(error.into()),
     };
@@ -117,6 +121,12 @@ pub fn serve(task: &str) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn is_unfinished() -> Result<bool, String> {
+    let journal = given_file().ok_or("no journal")?;
+    let place = Journal::unfinished(&journal).map_err(|error| format!("journal: {error}"))?;
+    Ok(place.is_some())
 }
 
 /// Standard input, if that is a file that was given to this process.

@@ -11,15 +11,19 @@ use std::path::{Path, PathBuf};
 use confine::identity::Identity;
 use maildrop::IdMap;
 use messages::spawner::SpawnerConfig;
+use role_maildrop::journal_file::JournalName;
 use role_maildrop::session_lock::{LockFile, SessionLock};
 use role_maildrop::state_file::{self, PathHash};
 use role_master::installation::Installation;
+
+use crate::accounts::Owner;
 
 /// Where the files are.
 pub struct State {
     owner: Option<Identity>,
     locks: PathBuf,
     ids: PathBuf,
+    journals: PathBuf,
 }
 
 impl State {
@@ -28,12 +32,14 @@ impl State {
         let SpawnerConfig {
             session_locks,
             unique_ids,
+            journals,
             ..
         } = installation.configuration.spawner();
         State {
             owner: installation.spawner().cloned(),
             locks: session_locks,
             ids: unique_ids,
+            journals,
         }
     }
 
@@ -49,6 +55,24 @@ impl State {
         match lock.lock() {
             Ok(Some(lock)) => Ok(lock),
             Ok(None) => Err("a session has the maildrop; try again later".to_owned()),
+            Err(error) => Err(text(error)),
+        }
+    }
+
+    /// The journal of an mbox, if there is one.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn journal(&self, owner: &Owner) -> Result<Option<File>, String> {
+        let directory = open(&self.journals)?;
+        let name = JournalName {
+            uid: owner.account.uid,
+            gid: owner.account.gid,
+            path: PathHash::of(&owner.path()),
+        };
+        match name.open_to_read(directory.as_fd()) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(text(error)),
         }
     }

@@ -24,7 +24,7 @@ mod client;
 mod confinement;
 pub mod file_lock;
 mod guard;
-mod journal_file;
+pub mod journal_file;
 mod memory_files;
 mod process;
 mod recovery;

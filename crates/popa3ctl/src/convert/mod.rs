@@ -19,7 +19,7 @@ use confine::identity::Identity;
 use maildrop::{IdMap, UniqueId};
 use role_master::installation::Installation;
 
-use crate::accounts::{Accounts, Owner, identity};
+use crate::accounts::{Accounts, Owner, check_finished, identity};
 use crate::helper::{self, Input, Task};
 use crate::mailbox::Mailbox;
 use crate::state::State;
@@ -63,6 +63,7 @@ fn convert(installation: &Installation, arguments: &Convert) -> Result<String, S
     let identity =
         identity(installation, &source.account).map(|identity| writer(identity, &target));
     let _locks = [state.lock(&source.path())?, state.lock(&target.path())?];
+    check_finished(installation, &state, &source)?;
     let configuration = installation.configuration.spawner();
     let step = |step| -> Result<Copied, String> {
         let conversion = Conversion {

@@ -204,6 +204,7 @@ impl Here {
         let owner = self.accounts.owner(user)?;
         let path = owner.path();
         let lock = self.state.lock(&path)?;
+        crate::accounts::check_finished(&self.installation, &self.state, &owner)?;
         let copies = match owner.location.is_mbox() {
             true => Input::File(self.state.copies(&path)?),
             false => Input::None,
