@@ -25,6 +25,8 @@ pub struct ListenerConfig {
     pub allow: Vec<IpNet>,
     /// Networks that may not connect, whatever `allow` says.
     pub deny: Vec<IpNet>,
+    /// Networks whose connections begin with a PROXY header; from no other is one believed.
+    pub proxies: Vec<IpNet>,
     /// The host's name for APOP's timestamp; `None` where APOP is off and the greeting carries no timestamp.
     pub apop_host: Option<String>,
 }

@@ -16,19 +16,27 @@ pub enum Access {
     Denied,
 }
 
+/// Whether connections from this address begin with a PROXY header.
+pub fn is_proxy(configuration: &ListenerConfig, address: IpAddr) -> bool {
+    within(&configuration.proxies, address.to_canonical())
+}
+
 /// Looks an address up; IPv4-mapped addresses are IPv4.
 pub fn access(configuration: &ListenerConfig, address: IpAddr) -> Access {
     let address = address.to_canonical();
-    let within = |networks: &[IpNet]| networks.iter().any(|network| network.contains(&address));
-    if within(&configuration.deny)
-        || (!configuration.allow.is_empty() && !within(&configuration.allow))
+    if within(&configuration.deny, address)
+        || (!configuration.allow.is_empty() && !within(&configuration.allow, address))
     {
         Access::Denied
-    } else if within(&configuration.exempt) {
+    } else if within(&configuration.exempt, address) {
         Access::Exempt
     } else {
         Access::Counted
     }
+}
+
+fn within(networks: &[IpNet], address: IpAddr) -> bool {
+    networks.iter().any(|network| network.contains(&address))
 }
 
 #[cfg(test)]
@@ -46,6 +54,7 @@ mod tests {
             exempt: networks(exempt),
             allow: networks(allow),
             deny: networks(deny),
+            proxies: networks(&["10.0.0.0/24"]),
             apop_host: None,
         }
     }
@@ -60,6 +69,20 @@ mod tests {
             of(&configuration(&[], &[], &[]), "192.0.2.1"),
             Access::Counted
         );
+    }
+
+    #[test]
+    fn a_header_is_believed_from_the_configured_networks_alone() {
+        let configuration = configuration(&[], &[], &[]);
+        for (address, expected) in [
+            ("10.0.0.9", true),
+            ("::ffff:10.0.0.9", true),
+            ("10.0.1.9", false),
+            ("127.0.0.1", false),
+            ("::1", false),
+        ] {
+            assert_eq!(is_proxy(&configuration, address.parse().unwrap()), expected);
+        }
     }
 
     #[test]

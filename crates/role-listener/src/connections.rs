@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use messages::session::SessionId;
 
+use crate::greeting::{greet, refuse};
 use crate::slots::{Key, Slots};
 use crate::source::Counted;
 
@@ -20,12 +21,30 @@ pub struct Silent {
     pub id: SessionId,
     /// The client's address.
     pub peer: Option<SocketAddr>,
+    /// What it connected to, where a proxy has said so; else the socket tells.
+    pub local: Option<SocketAddr>,
+    /// The peer is a proxy that has not said yet whose connection it is.
+    pub awaits_header: bool,
     /// It begins with TLS.
     pub implicit_tls: bool,
     /// APOP's timestamp in the greeting.
     pub timestamp: Option<String>,
     /// It must have logged in by then.
     pub deadline: Instant,
+}
+
+impl Silent {
+    /// Says the first line, where the client does not speak first. False: it is gone.
+    pub fn greet(&self) -> bool {
+        self.implicit_tls || greet(&self.socket, self.timestamp.as_deref())
+    }
+
+    /// Says why it is not served, unless it expects TLS and could not read it.
+    pub fn refuse(&self, reason: &[u8]) {
+        if !self.implicit_tls {
+            refuse(&self.socket, reason);
+        }
+    }
 }
 
 /// Entries of the queue of deadlines that may mean nothing any more, besides as many as there are connections.

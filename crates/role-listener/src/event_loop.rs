@@ -1,7 +1,7 @@
 //! The one loop: control channel, listening sockets, connections, leases.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -13,11 +13,12 @@ use messages::session::{Connection as Message, SessionId, apop_timestamp};
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 
-use crate::access::{Access, access};
+use crate::access::{Access, access, is_proxy};
 use crate::connections::{Connection, Connections, Silent, State};
-use crate::greeting::{DENIED, TOO_MANY, greet, refuse};
+use crate::greeting::{DENIED, TOO_MANY};
+use crate::proxy_header::{self, Header};
 use crate::slots::Key;
-use crate::source::{Source, Sources};
+use crate::source::{Counted, Source, Sources};
 
 /// Events taken at a time.
 const MAX_EVENTS: usize = 256;
@@ -83,6 +84,7 @@ pub struct EventLoop<'a> {
     next_id: u64,
     denied: Refusals,
     full: Refusals,
+    headerless: Refusals,
     exhausted: Option<Instant>,
 }
 
@@ -112,6 +114,7 @@ impl<'a> EventLoop<'a> {
             next_id: since_epoch.as_secs() << 24,
             denied: Refusals::default(),
             full: Refusals::default(),
+            headerless: Refusals::default(),
             exhausted: None,
         })
     }
@@ -141,7 +144,7 @@ impl<'a> EventLoop<'a> {
                     number if number >= FIRST_LISTENING => {
                         self.accept(number.saturating_sub(FIRST_LISTENING), now);
                     }
-                    number => self.connection_changed(Key::from_bits(number), now),
+                    number => self.connection_changed(Key::from_bits(number), event.flags, now),
                 }
             }
             self.drop_overdue(now);
@@ -269,44 +272,58 @@ impl<'a> EventLoop<'a> {
         }
     }
 
-    /// Limits first; then the greeting.
+    /// The limit in all first; then whose connection it is, and the limits of its source; then the greeting.
     fn admit(
         &mut self,
         socket: OwnedFd,
-        peer: Option<std::net::SocketAddr>,
+        peer: Option<SocketAddr>,
         implicit_tls: bool,
         now: Instant,
     ) {
         let address = peer.map(|peer| peer.ip());
-        let access = address.map_or(Access::Exempt, |address| {
-            access(&self.configuration, address)
-        });
-        let refuse = |reason: &[u8]| {
-            // A client that expects TLS could not read it.
-            if !implicit_tls {
-                refuse(&socket, reason);
-            }
-        };
-        if access == Access::Denied {
-            refuse(DENIED);
-            return self
-                .denied
-                .add(&self.logger, now, "network denied", address);
-        }
+        let mut silent = self.silent(socket, peer, implicit_tls, now);
         if self.connections.slots.len() >= self.configuration.sessions as usize {
-            refuse(TOO_MANY);
+            silent.refuse(TOO_MANY);
             return self.full.add(&self.logger, now, "sessions limit", address);
         }
-        let counted = match (access, address) {
-            (Access::Counted, Some(address)) => match self.sources.begin(
-                Source::from(address),
-                self.configuration.sessions_per_source,
-                self.configuration.source_hold,
-                now,
-            ) {
-                Ok(counted) => Some(counted),
-                Err(to_log) => {
-                    refuse(TOO_MANY);
+        if address.is_some_and(|address| is_proxy(&self.configuration, address)) {
+            silent.awaits_header = true;
+            return self.watch(silent, None);
+        }
+        match self.limit(address, now) {
+            Ok(counted) if silent.greet() => self.watch(silent, counted),
+            Ok(counted) => self.uncount(counted),
+            Err(reason) => silent.refuse(reason),
+        }
+    }
+
+    /// Counts a connection of `address`; of exempt networks, and where there is no address, it is not counted.
+    ///
+    /// # Errors
+    /// Its network or its source may not have it: what the client is to be told. The log has been.
+    fn limit(
+        &mut self,
+        address: Option<IpAddr>,
+        now: Instant,
+    ) -> Result<Option<Counted>, &'static [u8]> {
+        let Some(address) = address else {
+            return Ok(None);
+        };
+        match access(&self.configuration, address) {
+            Access::Exempt => Ok(None),
+            Access::Denied => {
+                self.denied
+                    .add(&self.logger, now, "network denied", Some(address));
+                Err(DENIED)
+            }
+            Access::Counted => {
+                let begun = self.sources.begin(
+                    Source::from(address),
+                    self.configuration.sessions_per_source,
+                    self.configuration.source_hold,
+                    now,
+                );
+                begun.map(Some).map_err(|to_log| {
                     if let Some(to_log) = to_log {
                         self.logger.log(
                             &Record::warning("connection refused")
@@ -315,22 +332,16 @@ impl<'a> EventLoop<'a> {
                                 .with("count", to_log.refused),
                         );
                     }
-                    return;
-                }
-            },
-            _ => None,
-        };
-        let silent = self.silent(socket, peer, implicit_tls, now);
-        if !implicit_tls && !greet(&silent.socket, silent.timestamp.as_deref()) {
-            return self.uncount(counted);
+                    TOO_MANY
+                })
+            }
         }
-        self.watch(silent, counted);
     }
 
     fn silent(
         &mut self,
         socket: OwnedFd,
-        peer: Option<std::net::SocketAddr>,
+        peer: Option<SocketAddr>,
         implicit_tls: bool,
         now: Instant,
     ) -> Silent {
@@ -344,6 +355,8 @@ impl<'a> EventLoop<'a> {
             socket,
             id,
             peer,
+            local: None,
+            awaits_header: false,
             implicit_tls,
             timestamp,
             deadline: now
@@ -352,9 +365,8 @@ impl<'a> EventLoop<'a> {
         }
     }
 
-    fn watch(&mut self, silent: Silent, counted: Option<crate::source::Counted>) {
-        // Once: a connection that waits for the session spawner stays readable.
-        let flags = epoll::EventFlags::IN | epoll::EventFlags::RDHUP | epoll::EventFlags::ONESHOT;
+    fn watch(&mut self, silent: Silent, counted: Option<Counted>) {
+        let flags = events_of(&silent);
         let key = self.connections.insert(silent, counted);
         let watched = match self.connections.slots.find(key) {
             Some(Connection {
@@ -368,13 +380,21 @@ impl<'a> EventLoop<'a> {
         }
     }
 
-    fn connection_changed(&mut self, key: Key, now: Instant) {
+    fn connection_changed(&mut self, key: Key, flags: epoll::EventFlags, now: Instant) {
         match self
             .connections
             .slots
             .find(key)
             .map(|connection| &connection.state)
         {
+            Some(State::Silent(silent)) if silent.awaits_header => {
+                let closing = epoll::EventFlags::RDHUP | epoll::EventFlags::HUP;
+                match proxy_header::take(&silent.socket) {
+                    Ok(Some(header)) => self.announced(key, &header, now),
+                    Ok(None) if !flags.intersects(closing) => {}
+                    Ok(None) | Err(_) => self.headerless(key, "no PROXY header", now),
+                }
+            }
             Some(State::Silent(silent)) => {
                 // No octets and yet readable: it has gone, and nobody needs to be started for it.
                 match socket::readable_octets(&silent.socket) {
@@ -384,6 +404,61 @@ impl<'a> EventLoop<'a> {
             }
             Some(State::HandedOn { .. }) => self.end(key),
             None => {}
+        }
+    }
+
+    /// The proxy has said whose connection it is: from here on it is as if that client had connected here.
+    fn announced(&mut self, key: Key, header: &Header, now: Instant) {
+        let Some(Connection {
+            state: State::Silent(silent),
+            ..
+        }) = self.connections.slots.find(key)
+        else {
+            return;
+        };
+        silent.awaits_header = false;
+        // Else the proxy speaks for itself, and is a client like any other.
+        if let Some(addresses) = header.addresses {
+            silent.peer = Some(addresses.source);
+            silent.local = Some(addresses.destination);
+        }
+        let address = silent.peer.map(|peer| peer.ip());
+        let limited = self.limit(address, now);
+        let Some(Connection {
+            state: State::Silent(silent),
+            counted,
+        }) = self.connections.slots.find(key)
+        else {
+            return;
+        };
+        match limited {
+            Ok(now_counted) => {
+                *counted = now_counted;
+                let data = epoll::EventData::new_u64(key.to_bits());
+                // Tells of what the client has sent already, too.
+                let watch = || epoll::modify(&self.epoll, &silent.socket, data, events_of(silent));
+                if !silent.greet() || watch().is_err() {
+                    self.end(key);
+                }
+            }
+            Err(reason) => {
+                silent.refuse(reason);
+                self.end(key);
+            }
+        }
+    }
+
+    /// Closes the connection of a proxy that has not said whose it is.
+    fn headerless(&mut self, key: Key, reason: &str, now: Instant) {
+        if let Some(Connection {
+            state: State::Silent(silent),
+            ..
+        }) = self.connections.slots.find(key)
+            && silent.awaits_header
+        {
+            let proxy = silent.peer.map(|peer| peer.ip());
+            self.headerless.add(&self.logger, now, reason, proxy);
+            self.end(key);
         }
     }
 
@@ -404,7 +479,9 @@ impl<'a> EventLoop<'a> {
         let message = Message {
             id: silent.id,
             peer: silent.peer,
-            local: socket::local_address(silent.socket.as_fd()),
+            local: silent
+                .local
+                .or_else(|| socket::local_address(silent.socket.as_fd())),
             implicit_tls: silent.implicit_tls,
             apop_timestamp: silent.timestamp.clone(),
             greeted: !silent.implicit_tls,
@@ -440,6 +517,7 @@ impl<'a> EventLoop<'a> {
 
     fn drop_overdue(&mut self, now: Instant) {
         while let Some(key) = self.connections.overdue(now) {
+            self.headerless(key, "no PROXY header in time", now);
             self.end(key);
         }
     }
@@ -451,11 +529,22 @@ impl<'a> EventLoop<'a> {
         }
     }
 
-    fn uncount(&mut self, counted: Option<crate::source::Counted>) {
+    fn uncount(&mut self, counted: Option<Counted>) {
         if let Some(counted) = counted {
             self.sources.end(counted);
         }
     }
+}
+
+/// What is waited for. Of a header, each arrival: half of one stays where it is, and must not be told of again and again. Of
+/// a client, the first: a connection that waits for the session spawner stays readable.
+fn events_of(silent: &Silent) -> epoll::EventFlags {
+    let how = if silent.awaits_header {
+        epoll::EventFlags::ET
+    } else {
+        epoll::EventFlags::ONESHOT
+    };
+    epoll::EventFlags::IN | epoll::EventFlags::RDHUP | how
 }
 
 fn add(

@@ -3,7 +3,8 @@
 //!
 //! Runs as the unprivileged user in an empty directory, without files, processes or sockets of its own making. It reads no
 //! octet from a client: it only sees that there are some. Until then a connection costs a descriptor and a table entry.
-//! It trusts the master, and nobody else.
+//! It trusts the master, and whoever connects from the networks of proxies that the configuration names: what they say
+//! ahead of their clients' octets, it reads and believes ([`proxy_header`]).
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(test),
@@ -19,6 +20,7 @@ mod access;
 mod connections;
 mod event_loop;
 mod greeting;
+pub mod proxy_header;
 mod slots;
 mod source;
 mod syscalls;

@@ -29,6 +29,11 @@ fn sasl_readers_write_what_they_read() {
 }
 
 #[test]
+fn proxy_headers_are_whole_or_not_there() {
+    holds("proxy-header");
+}
+
+#[test]
 fn commands_are_parsed_the_same_however_they_come() {
     holds("pop3-command");
 }

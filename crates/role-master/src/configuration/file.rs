@@ -51,6 +51,8 @@ pub struct File {
     pub maildrop: Maildrop,
     /// Bounds.
     pub limits: Limits,
+    /// Who may say whose connection it is.
+    pub proxy: Proxy,
     /// What the protocol offers.
     pub protocol: Protocol,
     /// Log lines.
@@ -80,6 +82,7 @@ impl Default for File {
             address_domains: None,
             maildrop: Maildrop::default(),
             limits: Limits::default(),
+            proxy: Proxy::default(),
             protocol: Protocol::default(),
             log: Log::default(),
         }
@@ -328,6 +331,14 @@ impl Default for Limits {
             work_octets: None,
         }
     }
+}
+
+/// `[proxy]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Proxy {
+    /// Networks whose connections begin with a PROXY header.
+    pub networks: Vec<IpNet>,
 }
 
 /// `[protocol]`.

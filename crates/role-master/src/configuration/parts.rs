@@ -23,6 +23,7 @@ impl Configuration {
             exempt: limits.exempt.clone(),
             allow: limits.allow.clone(),
             deny: limits.deny.clone(),
+            proxies: self.file.proxy.networks.clone(),
             apop_host: self
                 .file
                 .auth

@@ -4,6 +4,7 @@ mod maildrop;
 mod memory;
 mod messages;
 mod pop3;
+mod proxy;
 mod sasl;
 mod tokens;
 
@@ -25,6 +26,7 @@ pub const TARGETS: &[Target] = &[
     sasl::SERVER,
     sasl::CLIENT,
     sasl::READERS,
+    proxy::HEADER,
     pop3::COMMAND,
     pop3::SERVER,
     pop3::MULTILINE,

@@ -128,3 +128,22 @@ fn the_address_connected_to_selects_the_domain() {
         );
     });
 }
+
+#[test]
+fn the_address_that_a_proxy_names_selects_the_domain() {
+    let setup = Setup::new()
+        .set("proxy", "networks", r#"["127.0.0.9/32"]"#)
+        .set("address_domains", "home", r#""/home/vhome""#);
+    setup.as_root(|site| {
+        let home = Path::new("/home/vhome/198.51.100.7");
+        let line = format!("alice:{}:more\n", BOB.hash);
+        for_auth(&home.join("auth/info"), &line);
+        mailbox(&home.join("mail/info"), ALICE.id, 3);
+        let _server = site.serve();
+        let mut pop = Pop::dial_from([127, 0, 0, 9].into(), site.address);
+        pop.send(b"PROXY TCP4 192.0.2.1 198.51.100.7 56324 110\r\n");
+        assert!(pop.reply().ok);
+        pop.login("info", BOB.password);
+        assert!(pop.ok("STAT").starts_with("3 "));
+    });
+}

@@ -19,6 +19,7 @@ mod logs;
 mod maildrops;
 mod migration;
 mod oauth;
+mod proxied;
 mod roles;
 mod rules;
 mod sasl;

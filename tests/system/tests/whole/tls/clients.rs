@@ -1,6 +1,6 @@
 //! Real clients fetch the corpus by STLS and by TLS at once, each with its verification of the server on.
 
-use super::{furnish, setup, tls_address};
+use super::{PORT, furnish, setup, tls_address, with_users_server};
 use crate::clients::{Client, Reader, fetches_the_corpus, is_present, with_lf};
 use std::net::SocketAddr;
 use system_tests::certificates::{DIRECTORY, HOST, Kind};
@@ -63,6 +63,31 @@ const CURL: Client = Client {
 #[test]
 fn curl_fetches_by_tls() {
     fetches_by_tls(&CURL);
+}
+
+/// The header comes ahead of everything, of TLS at once as of the greeting in the clear.
+#[test]
+fn curl_says_who_it_is_ahead_of_tls() {
+    let setup = setup().set("proxy", "networks", r#"["127.0.0.9/32"]"#);
+    with_users_server(setup, |site, server| {
+        site.deliver(ALICE, b"");
+        for (scheme, port) in [("pop3s", PORT), ("pop3", site.address.port())] {
+            let mut curl = std::process::Command::new("curl");
+            curl.args([
+                "--silent",
+                "--show-error",
+                "--ssl-reqd",
+                "--haproxy-protocol",
+            ])
+            .args(["--interface", "127.0.0.9", "--cacert", &authority()])
+            .args(["--user", &format!("{}:{}", ALICE.name, ALICE.password)])
+            .arg(format!("{scheme}://{HOST}:{port}/"));
+            run::to_end(&mut curl, b"").expect_success("curl");
+        }
+        server.await_log("a login", |line| {
+            line.starts_with("login:") && line.contains("peer=127.0.0.9")
+        });
+    });
 }
 
 const POPLIB_SCRIPT: &str = r#"
