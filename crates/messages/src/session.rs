@@ -190,6 +190,34 @@ impl Message for Connection {
     }
 }
 
+/// What a session tells the maildrop process when it hands the client over: how far AUTHORIZATION has changed the connection,
+/// and what the client has sent behind its login. The session is not trusted with more than that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HandedOver<'a> {
+    /// UTF8 was given (RFC 6856).
+    pub utf8: bool,
+    /// Octets that have not been looked at.
+    pub pipelined: &'a [u8],
+}
+
+impl<'a> HandedOver<'a> {
+    /// One octet, then those of the client.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut octets = vec![u8::from(self.utf8)];
+        octets.extend_from_slice(self.pipelined);
+        octets
+    }
+
+    /// `None` if no session has written it.
+    pub fn decode(octets: &'a [u8]) -> Option<Self> {
+        let (&first, pipelined) = octets.split_first()?;
+        (first <= 1).then_some(Self {
+            utf8: first == 1,
+            pipelined,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -255,5 +283,16 @@ mod tests {
         };
         assert!(policy(Cleartext::Loopback).allows(None));
         assert!(!policy(Cleartext::Never).allows(None));
+    }
+
+    #[test]
+    fn what_is_handed_over_arrives_and_nothing_else_is_taken_for_it() {
+        for (utf8, pipelined) in [(false, &b""[..]), (true, b""), (true, b"\x01STAT\r\n")] {
+            let handed_over = HandedOver { utf8, pipelined };
+            let octets = handed_over.encode();
+            assert_eq!(HandedOver::decode(&octets), Some(handed_over));
+        }
+        assert_eq!(HandedOver::decode(b""), None);
+        assert_eq!(HandedOver::decode(b"STAT\r\n"), None);
     }
 }

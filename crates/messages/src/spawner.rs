@@ -20,6 +20,20 @@ pub enum MailboxLock {
     Flock,
 }
 
+/// What a client gets of a message with UTF-8 in its header that has not asked for UTF-8 (RFC 6856 section 2.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Utf8Headers {
+    /// The message, as popa3d has always sent it. Most such mail was never meant for RFC 6532: its sender was careless, and
+    /// clients show it all the same.
+    #[default]
+    AsIs,
+    /// A surrogate of as many octets, with `?` for what is not ASCII in the header.
+    Surrogate,
+    /// `-ERR [UTF8]`.
+    Refuse,
+}
+
 /// The maildrop processes' part of the configuration; it may change at SIGHUP for the sessions that follow.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpawnerConfig {
@@ -45,6 +59,8 @@ pub struct SpawnerConfig {
     pub errors: u32,
     /// LAST (RFC 1460) is answered.
     pub last: bool,
+    /// What a client gets that has not asked for UTF-8.
+    pub utf8_headers: Utf8Headers,
     /// The directory of session locks, one file per maildrop; the spawner owns it.
     pub session_locks: PathBuf,
     /// The directory of indexes, the same way. They are a cache: what is missing there is made again.

@@ -336,6 +336,38 @@ fn this_projects_server_in_tls() {
 }
 
 #[test]
+fn this_projects_server_in_utf8_and_its_languages() {
+    let mail = "From somebody Thu Jan  1 00:00:00 1970\nSubject: \u{e9}\n\nx\n";
+    let setup = Setup::new().set("protocol", "utf8", r#""refuse""#);
+    setup.as_ordinary_user(|site| {
+        site.deliver(ALICE, mail.as_bytes());
+        let _server = site.serve();
+        let mut connected = plain(site.address).connect().unwrap();
+        let offered = connected.capa().unwrap();
+        assert!(offered.utf8 && !offered.utf8_user && offered.lang);
+        assert_eq!(connected.languages().unwrap()[0], "en English");
+        assert!(
+            connected
+                .lang("i-default")
+                .unwrap()
+                .starts_with("i-default")
+        );
+        assert!(connected.lang("mul").unwrap_err().refusal().is_some());
+        let mut session = connected.login(&credentials()).unwrap();
+        assert!(session.retr(1).unwrap_err().refusal().is_some());
+        // After the login, as some clients send it.
+        session.utf8().unwrap();
+        let message = session.retr(1).unwrap().to_vec().unwrap();
+        assert_eq!(message, "Subject: \u{e9}\r\n\r\nx\r\n".as_bytes());
+        session.quit().unwrap();
+        let mut connected = plain(site.address).connect().unwrap();
+        connected.utf8().unwrap();
+        let mut session = connected.login(&credentials()).unwrap();
+        assert_eq!(session.retr(1).unwrap().to_vec().unwrap(), message);
+    });
+}
+
+#[test]
 fn debians_popa3d() {
     let Some(original) = Program::original() else {
         return run::skipped("no Debian popa3d; tests/run takes one apart");

@@ -179,6 +179,7 @@ fn rfc_2449_section_5_capa() {
          S: USER
          S: SASL PLAIN
          S: STLS
+         S: LANG
          S: .",
     );
 }

@@ -215,7 +215,7 @@ fn rule_07_list_tells_the_octets_of_retr() {
     );
     assert_eq!(learnt.messages[5], b"Subject: dots\r\n\r\n.\r\n");
     assert_eq!(learnt.unique_ids.len(), 5);
-    assert_eq!(learnt.capabilities, 8);
+    assert_eq!(learnt.capabilities, 9);
     assert!(learnt.replies.contains(&(Keyword::Retr, Status::Err)));
 }
 

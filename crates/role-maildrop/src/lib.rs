@@ -24,6 +24,7 @@ mod client;
 mod confinement;
 pub mod file_lock;
 mod guard;
+mod internationalized;
 pub mod journal_file;
 mod memory_files;
 mod process;

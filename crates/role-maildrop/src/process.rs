@@ -14,6 +14,7 @@ use confine::sandbox::Confined;
 use confine::seccomp::Program;
 use maildrop::{Class, Expanded, Journal, Location, LocationError, OpenOptions, Opened};
 use messages::log::{Logger, Record};
+use messages::session::HandedOver;
 use messages::spawner::{SpawnerConfig, StartMaildrop};
 use messages::{Account, SaslMechanism};
 use pop3_proto::server::transaction::Limits;
@@ -141,13 +142,7 @@ pub fn journal_name(account: &Account, location: &Expanded) -> JournalName {
 pub fn run(job: Job<'_>) -> i32 {
     match hold(&job) {
         Ok(held) => job.serve(held),
-        Err(reason) => {
-            job.logger.log(
-                &job.about(Record::error("maildrop process failed"))
-                    .with("reason", reason),
-            );
-            1
-        }
+        Err(reason) => job.fail(&reason),
     }
 }
 
@@ -156,7 +151,7 @@ struct Held {
     confined: Confined,
     maildrop: Result<(Opened, SessionLock), Failure>,
     client: Client,
-    pipelined: Vec<u8>,
+    handed_over: Vec<u8>,
 }
 
 /// Becomes the user, opens the maildrop, gives everything else up, and takes over the client.
@@ -175,7 +170,7 @@ fn hold(job: &Job<'_>) -> Result<Held, String> {
     let (confined, _) =
         confine(job.program, opened, account.rights, job.required).map_err(|error| text(&error))?;
     wait_for(job.stream, HANDOVER_TIMEOUT).map_err(|error| text(&error))?;
-    let (pipelined, descriptors) = handover::receive(job.stream).map_err(|error| text(&error))?;
+    let (handed_over, descriptors) = handover::receive(job.stream).map_err(|error| text(&error))?;
     let stream = job
         .stream
         .try_clone_to_owned()
@@ -184,7 +179,7 @@ fn hold(job: &Job<'_>) -> Result<Held, String> {
         confined,
         maildrop,
         client: Client::new(stream, descriptors, job.configuration.idle_timeout),
-        pipelined,
+        handed_over,
     })
 }
 
@@ -246,8 +241,20 @@ impl Job<'_> {
         Ok((opened.with_memory(memory), lock))
     }
 
+    fn fail(&self, reason: &str) -> i32 {
+        self.logger.log(
+            &self
+                .about(Record::error("maildrop process failed"))
+                .with("reason", reason),
+        );
+        1
+    }
+
     /// Answers PASS and serves the client to the end of its session.
     fn serve(&self, mut held: Held) -> i32 {
+        let Some(handed_over) = HandedOver::decode(&held.handed_over) else {
+            return self.fail("the session handed over what no session does");
+        };
         let session = held.maildrop.and_then(|(opened, lock)| {
             let offer = self.offer(held.client.is_relayed());
             let rights = self.order.account.rights;
@@ -278,7 +285,8 @@ impl Job<'_> {
         self.guard.opened();
         match session {
             Ok(session) => {
-                let (end, tally) = session.serve(&held.pipelined);
+                let session = session.with_utf8_headers(self.configuration.utf8_headers);
+                let (end, tally) = session.serve(handed_over);
                 self.log_end(&end, &tally, held.client.sent());
             }
             Err(failure) => self.refuse(&mut held.client, &failure),
@@ -296,7 +304,7 @@ impl Job<'_> {
             apop: false,
             mechanisms: logins.mechanisms.iter().filter_map(name).collect(),
             stls: false,
-            utf8: false,
+            utf8: true,
             login_delay: advertised.login_delay,
             expire: Some(Expire::Never),
             implementation: advertised.implementation.clone(),

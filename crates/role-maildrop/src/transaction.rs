@@ -6,13 +6,16 @@ use confine::sandbox::Confined;
 use confine::signals::{Signal, SignalFd};
 use maildrop::{CheckError, Drift, Maildrop, UpdateError};
 use messages::Rights;
+use messages::session::HandedOver;
+use messages::spawner::Utf8Headers;
 use pop3_proto::line::{LineBuffer, MAX_COMMAND};
 use pop3_proto::multiline::Encoder;
 use pop3_proto::server::transaction::{Action, Limits, TooManyOctets, Update, farewell};
 use pop3_proto::server::{Listing, ListingCursor, Offer, Transaction};
-use pop3_proto::{MessageNumber, Octets, UniqueId};
+use pop3_proto::{LineCount, MessageNumber, Octets, UniqueId};
 
 use crate::client::{Client, Gone};
+use crate::internationalized::is_internationalized;
 use crate::session_lock::SessionLock;
 
 /// Stored octets read at a time.
@@ -100,6 +103,7 @@ pub struct Session<'a> {
     rights: Rights,
     machine: Transaction,
     lock: SessionLock,
+    utf8_headers: Utf8Headers,
     replies: Vec<u8>,
     /// Empty until a message is read.
     stored: Vec<u8>,
@@ -130,17 +134,28 @@ impl<'a> Session<'a> {
             rights,
             machine,
             lock,
+            utf8_headers: Utf8Headers::AsIs,
             replies,
             stored: Vec::new(),
             tally: Tally::default(),
         })
     }
 
-    /// Serves until the session ends. `pipelined` is what the client sent behind PASS.
-    pub fn serve(mut self, pipelined: &[u8]) -> (End, Tally) {
+    /// What the client gets of internationalized mail until it asks for UTF-8.
+    #[must_use]
+    pub fn with_utf8_headers(mut self, utf8_headers: Utf8Headers) -> Self {
+        self.utf8_headers = utf8_headers;
+        self
+    }
+
+    /// Serves until the session ends.
+    pub fn serve(mut self, handed_over: HandedOver<'_>) -> (End, Tally) {
+        if handed_over.utf8 {
+            self.machine.set_utf8();
+        }
         self.tally.left = self.machine.messages_left();
         self.tally.drift = self.maildrop.drift();
-        let mut lines = LineBuffer::with_rest(MAX_COMMAND, pipelined);
+        let mut lines = LineBuffer::with_rest(MAX_COMMAND, handed_over.pipelined);
         match self.take_commands(&mut lines) {
             Ok(Last::Quit) => self.update(),
             Ok(Last::Errors) => {
@@ -169,7 +184,7 @@ impl<'a> Session<'a> {
                 }
                 Action::List(cursor) => self.send_listing(cursor)?,
                 Action::Retrieve { message } => self.retrieve(message)?,
-                Action::Top { message, lines } => self.top(message, Encoder::top(lines))?,
+                Action::Top { message, lines } => self.top(message, lines)?,
                 Action::Quit => return Ok(Last::Quit),
             }
         }
@@ -191,20 +206,20 @@ impl<'a> Session<'a> {
     }
 
     fn retrieve(&mut self, message: MessageNumber) -> Result<(), Stop> {
-        let Some(beginning) = self.open(message)? else {
+        let Some((beginning, encoder)) = self.open(message, Encoder::retr())? else {
             return Ok(());
         };
         let messages = Messages(self.maildrop.as_ref());
         self.machine.retrieve(message, &messages, &mut self.replies);
         let octets = messages.octets(message);
-        self.send_body(message, beginning, Encoder::retr())?;
+        self.send_body(message, beginning, encoder)?;
         self.tally.retrieved = self.tally.retrieved.saturating_add(1);
         self.tally.retrieved_octets = self.tally.retrieved_octets.saturating_add(octets.0);
         Ok(())
     }
 
-    fn top(&mut self, message: MessageNumber, encoder: Encoder) -> Result<(), Stop> {
-        let Some(beginning) = self.open(message)? else {
+    fn top(&mut self, message: MessageNumber, lines: LineCount) -> Result<(), Stop> {
+        let Some((beginning, encoder)) = self.open(message, Encoder::top(lines))? else {
             return Ok(());
         };
         self.machine.top(&mut self.replies);
@@ -213,13 +228,30 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Reads the beginning of a message, so that a message that cannot be read is answered `-ERR`.
-    fn open(&mut self, message: MessageNumber) -> Result<Option<usize>, Stop> {
+    /// Reads the beginning of a message, so that a message that cannot be read is answered `-ERR`, and decides how it is sent.
+    fn open(
+        &mut self,
+        message: MessageNumber,
+        encoder: Encoder,
+    ) -> Result<Option<(usize, Encoder)>, Stop> {
         self.maildrop.check()?;
         self.stored.resize(READ_OCTETS, 0);
         self.client.prepare_for_mail();
         match self.maildrop.read(index(message), 0, &mut self.stored) {
-            Ok(octets) => Ok(Some(octets)),
+            Ok(octets) if self.utf8_headers == Utf8Headers::AsIs || self.machine.utf8() => {
+                Ok(Some((octets, encoder)))
+            }
+            Ok(octets) => {
+                let beginning = self.stored.get(..octets).unwrap_or_default();
+                if !is_internationalized(beginning) {
+                    return Ok(Some((octets, encoder)));
+                }
+                if self.utf8_headers == Utf8Headers::Surrogate {
+                    return Ok(Some((octets, encoder.with_ascii_header())));
+                }
+                self.machine.needs_utf8(&mut self.replies);
+                Ok(None)
+            }
             Err(_) => {
                 self.machine.unreadable(&mut self.replies);
                 Ok(None)

@@ -13,7 +13,7 @@ use confine::sandbox::Confined;
 use confine::seccomp::Program;
 use messages::auth::{Attempt, TlsFacts, Verdict};
 use messages::log::{Logger, Record};
-use messages::session::{Connection, SessionConfig};
+use messages::session::{Connection, HandedOver, SessionConfig};
 use messages::{Secret, auth};
 use pop3_proto::line::{LineBuffer, MAX_COMMAND};
 use pop3_proto::server::authorization::{Action, Limits};
@@ -207,7 +207,8 @@ impl Session<'_> {
             };
             drop(attempted);
             let denial = match answer {
-                Answer::Accepted(maildrop) => match self.hand_over(&maildrop, &mut lines) {
+                Answer::Accepted(maildrop) => match self.hand_over(&maildrop, &machine, &mut lines)
+                {
                     Ok(()) => return Ok(End::LoggedIn(maildrop)),
                     // Nobody is there to serve the maildrop, and the client is still ours.
                     Err(_) => Denial::Temporary,
@@ -302,12 +303,21 @@ impl Session<'_> {
 
     /// Gives the client to the maildrop process, with what it has pipelined behind PASS; that process answers. With TLS the
     /// stream itself stands for the client.
-    fn hand_over(&self, maildrop: &OwnedFd, lines: &mut LineBuffer) -> Result<(), ChannelError> {
+    fn hand_over(
+        &self,
+        maildrop: &OwnedFd,
+        machine: &Authorization,
+        lines: &mut LineBuffer,
+    ) -> Result<(), ChannelError> {
         let descriptors: Vec<_> = match self.client.tls() {
             Some(_) => Vec::new(),
             None => self.client.descriptors().collect(),
         };
-        handover::send(maildrop.as_fd(), &lines.take_rest(), &descriptors)
+        let handed_over = HandedOver {
+            utf8: machine.utf8(),
+            pipelined: &lines.take_rest(),
+        };
+        handover::send(maildrop.as_fd(), &handed_over.encode(), &descriptors)
     }
 
     /// What is offered as things stand. Without TLS, passwords may be refused before they are sent (RFC 8314 section 4.1).
@@ -320,7 +330,7 @@ impl Session<'_> {
             apop: logins.user && apop,
             mechanisms: sasl::names(&logins),
             stls: self.tls.is_some(),
-            utf8: false,
+            utf8: true,
             login_delay: advertised.login_delay,
             expire: Some(Expire::Never),
             implementation: advertised.implementation.clone(),

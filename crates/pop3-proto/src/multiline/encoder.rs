@@ -22,6 +22,8 @@ use crate::LineCount;
 pub struct Encoder {
     line: LineState,
     in_header: bool,
+    /// The header is sent in ASCII.
+    ascii_header: bool,
     /// Lines of the body still to be sent; `None` for all.
     lines_left: Option<u64>,
     /// What found no room in the output yet.
@@ -52,10 +54,19 @@ impl Encoder {
         Encoder::new(Some(lines.0))
     }
 
+    /// The same with `?` in the place of each octet of the header that is not ASCII: a surrogate for clients that know nothing of
+    /// RFC 6532. It has as many octets as the message, so that what [`Counter`](super::Counter) has counted stays true.
+    #[must_use]
+    pub fn with_ascii_header(mut self) -> Encoder {
+        self.ascii_header = true;
+        self
+    }
+
     fn new(lines_left: Option<u64>) -> Encoder {
         Encoder {
             line: LineState::Start,
             in_header: true,
+            ascii_header: false,
             lines_left,
             pending: b"",
             finished: false,
@@ -79,7 +90,11 @@ impl Encoder {
                 continue;
             }
             let (run, ends_line) = input.run();
-            let copied = output.copy(run);
+            let copied = if self.ascii_header && self.in_header {
+                output.copy_ascii(run)
+            } else {
+                output.copy(run)
+            };
             self.line = self.line.then(run.get(..copied).unwrap_or_default());
             input.skip(copied);
             if ends_line && copied == run.len() {
@@ -182,6 +197,18 @@ impl<'a> Output<'a> {
         let (place, room) = std::mem::take(&mut self.room).split_at_mut(fits);
         if let Some(octets) = octets.get(..fits) {
             place.copy_from_slice(octets);
+        }
+        self.room = room;
+        self.produced = self.produced.saturating_add(fits);
+        fits
+    }
+
+    /// As [`Output::copy`], with `?` for what is not ASCII.
+    fn copy_ascii(&mut self, octets: &[u8]) -> usize {
+        let fits = self.room.len().min(octets.len());
+        let (place, room) = std::mem::take(&mut self.room).split_at_mut(fits);
+        for (place, octet) in place.iter_mut().zip(octets) {
+            *place = if octet.is_ascii() { *octet } else { b'?' };
         }
         self.room = room;
         self.produced = self.produced.saturating_add(fits);
@@ -324,5 +351,26 @@ mod tests {
                 done: false
             }
         );
+    }
+
+    #[test]
+    fn rule_20_a_surrogate_differs_in_the_header_alone_and_has_as_many_octets() {
+        let stored = "Subject: \u{e9}\u{4e2d}\r\n.\u{e9}: x\n\nb\u{f6}dy\n".as_bytes();
+        let expected = [
+            b"Subject: ?????\r\n..??: x\r\n\r\nb".as_slice(),
+            "\u{f6}dy\r\n.\r\n".as_bytes(),
+        ]
+        .concat();
+        let plain = encoded(Encoder::retr(), stored, stored.len(), 100);
+        for piece in 1..=stored.len() {
+            for room in [1, 2, 3, 100] {
+                let surrogate = encoded(Encoder::retr().with_ascii_header(), stored, piece, room);
+                assert_eq!(
+                    surrogate.escape_ascii().to_string(),
+                    expected.escape_ascii().to_string()
+                );
+                assert_eq!(surrogate.len(), plain.len());
+            }
+        }
     }
 }

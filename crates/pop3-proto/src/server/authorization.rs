@@ -6,6 +6,7 @@
 use std::fmt;
 
 use super::allowance::Allowance;
+use super::language;
 use super::offer::Offer;
 use crate::command::{Command, MAX_USER_OCTETS, ParseError};
 use crate::line::{LineError, MAX_COMMAND, MAX_SASL_LINE};
@@ -309,12 +310,14 @@ impl Authorization {
                 reply::ok(out, "UTF-8 mode");
                 Action::Continue
             }
+            Command::Lang(range) if language::answer(range, out) => Action::Continue,
+            Command::Lang(_) => self.error("no such language", out),
             Command::Quit => {
                 self.progress = Progress::Over;
                 reply::ok(out, "");
                 Action::Close
             }
-            Command::Apop { .. } | Command::Auth { .. } | Command::Utf8 | Command::Lang(_) => {
+            Command::Apop { .. } | Command::Auth { .. } | Command::Utf8 => {
                 self.error("not available", out)
             }
             Command::Stat

@@ -7,6 +7,7 @@
 mod allowance;
 pub mod authorization;
 mod deletion_marks;
+mod language;
 mod listing;
 mod offer;
 pub mod transaction;

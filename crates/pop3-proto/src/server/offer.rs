@@ -81,6 +81,7 @@ impl Offer {
         if self.utf8 {
             line("UTF8", &none);
         }
+        line("LANG", &none);
         if let Some(delay) = self.login_delay {
             line("LOGIN-DELAY ", &|out| {
                 decimal::write(seconds_above(delay), out)
@@ -158,6 +159,7 @@ mod tests {
                 "SASL SCRAM-SHA-256 PLAIN",
                 "STLS",
                 "UTF8",
+                "LANG",
                 "LOGIN-DELAY 60",
                 "EXPIRE 60",
                 "IMPLEMENTATION popa3d-2X",
@@ -173,6 +175,7 @@ mod tests {
                 "RESP-CODES",
                 "AUTH-RESP-CODE",
                 "PIPELINING",
+                "LANG",
                 "."
             ]
         );

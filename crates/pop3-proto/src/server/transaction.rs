@@ -5,6 +5,7 @@
 
 use super::allowance::Allowance;
 use super::deletion_marks::DeletionMarks;
+use super::language;
 use super::listing::{Listing, ListingCursor, ListingKind};
 use super::offer::Offer;
 use crate::command::{Command, MAX_USER_OCTETS, ParseError};
@@ -230,8 +231,10 @@ impl Transaction {
                 reply::ok(out, "UTF-8 mode");
                 Action::Continue
             }
+            Command::Lang(range) if language::answer(range, out) => Action::Continue,
+            Command::Lang(_) => self.error("no such language", out),
             Command::Quit => Action::Quit,
-            Command::Last | Command::Utf8 | Command::Lang(_) => self.error("not available", out),
+            Command::Last | Command::Utf8 => self.error("not available", out),
             Command::User { .. }
             | Command::Pass { .. }
             | Command::Apop { .. }
@@ -308,6 +311,12 @@ impl Transaction {
         Action::Continue
     }
 
+    /// Answers RETR or TOP for a message that is not sent outside UTF-8 mode (RFC 6856 section 5).
+    pub fn needs_utf8(&mut self, out: &mut Vec<u8>) -> Action {
+        reply::err(out, Some(ResponseCode::Utf8), "message needs UTF8");
+        Action::Continue
+    }
+
     /// Messages not marked as deleted.
     pub fn messages_left(&self) -> u32 {
         self.messages.saturating_sub(self.marks.marked())
@@ -326,6 +335,11 @@ impl Transaction {
     /// The messages marked as deleted, in order: what UPDATE removes after QUIT and at no other time.
     pub fn deleted(&self) -> impl Iterator<Item = MessageNumber> + '_ {
         numbers(self.messages).filter(|number| self.marks.is_marked(*number))
+    }
+
+    /// UTF8 was given before the login.
+    pub fn set_utf8(&mut self) {
+        self.utf8 = true;
     }
 
     /// The session is in UTF-8 mode (RFC 6856).

@@ -14,6 +14,7 @@ use std::time::Duration;
 use confine::channel::{Channel, Message};
 use confine::handover;
 use messages::Rights;
+use messages::session::HandedOver;
 use messages::spawner::ToSpawner;
 use rig::{MAIL, Rig, rest, say};
 use rustix::net::{SendFlags, send};
@@ -145,7 +146,11 @@ fn commands_behind_pass_are_carried_over() {
 fn without_a_descriptor_the_stream_itself_is_the_client() {
     let mut rig = Rig::new(|_| {});
     let login = rig.log_in();
-    handover::send(login.stream.as_fd(), b"", &[]).unwrap();
+    let nothing = HandedOver {
+        utf8: false,
+        pipelined: b"",
+    };
+    handover::send(login.stream.as_fd(), &nothing.encode(), &[]).unwrap();
     let mut client = login.stream;
     client.write_all(b"STAT\r\nQUIT\r\n").unwrap();
     assert_eq!(

@@ -12,8 +12,8 @@ use confine::handover;
 use confine::process::{self, Fork, Pid, Signal};
 use messages::log::Record;
 use messages::role::{Confinement, Report, Start};
-use messages::session::{Advertised, Cleartext, CleartextPolicy};
-use messages::spawner::{MailboxLock, SpawnerConfig, StartMaildrop, ToSpawner};
+use messages::session::{Advertised, Cleartext, CleartextPolicy, HandedOver};
+use messages::spawner::{MailboxLock, SpawnerConfig, StartMaildrop, ToSpawner, Utf8Headers};
 use messages::{Account, Rights, SessionId};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -78,6 +78,7 @@ impl Rig {
             work_octets: 1 << 20,
             idle_timeout: PATIENCE,
             errors: 10,
+            utf8_headers: Utf8Headers::AsIs,
             last: true,
             session_locks: at("locks"),
             indexes: at("index"),
@@ -256,7 +257,16 @@ impl Login {
     pub fn hand_over(&mut self, pipelined: &[u8]) -> UnixStream {
         let (client, theirs) = UnixStream::pair().unwrap();
         client.set_read_timeout(Some(PATIENCE)).unwrap();
-        handover::send(self.stream.as_fd(), pipelined, &[theirs.as_fd()]).unwrap();
+        let handed_over = HandedOver {
+            utf8: false,
+            pipelined,
+        };
+        handover::send(
+            self.stream.as_fd(),
+            &handed_over.encode(),
+            &[theirs.as_fd()],
+        )
+        .unwrap();
         client
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use messages::SaslMechanism;
+use messages::spawner::Utf8Headers;
 use serde::Deserialize;
 
 use super::oauth::OAuth;
@@ -349,6 +350,8 @@ pub struct Protocol {
     pub last: bool,
     /// CAPA tells name and version.
     pub implementation: bool,
+    /// What a client gets of mail with UTF-8 in its header that has not asked for UTF-8.
+    pub utf8: Utf8Headers,
 }
 
 impl Default for Protocol {
@@ -356,6 +359,7 @@ impl Default for Protocol {
         Self {
             last: true,
             implementation: true,
+            utf8: Utf8Headers::AsIs,
         }
     }
 }

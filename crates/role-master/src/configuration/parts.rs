@@ -130,6 +130,7 @@ impl Configuration {
             work_octets: limits.work_octets.unwrap_or(limits.octets).0,
             idle_timeout: limits.idle_timeout.0,
             errors: limits.errors,
+            utf8_headers: self.file.protocol.utf8,
             last: self.file.protocol.last,
             session_locks: self.state_directory().join("locks"),
             indexes: self.state_directory().join("index"),

@@ -16,7 +16,7 @@ use messages::auth::{Attempt, Denial, Verdict};
 use messages::keyholder::{Certificate, CertificateNumber, KeyKind, Signature, SignatureRequest};
 use messages::log::{Logger, Record};
 use messages::session::{
-    Advertised, Cleartext, CleartextPolicy, Connection, SessionConfig, SessionId,
+    Advertised, Cleartext, CleartextPolicy, Connection, HandedOver, SessionConfig, SessionId,
 };
 use rcgen::SigningKey;
 use rustls::pki_types::ServerName;
@@ -221,9 +221,11 @@ impl Rig {
             .send(&Verdict::Accepted, &[theirs.as_fd()])
             .unwrap();
         ours.set_read_timeout(Some(PATIENCE)).unwrap();
-        let (pipelined, descriptors) = handover::receive(ours.as_fd()).unwrap();
+        let (handed_over, descriptors) = handover::receive(ours.as_fd()).unwrap();
         assert_eq!(descriptors.len(), 0, "the stream is the client");
-        (ours, pipelined)
+        let handed_over = HandedOver::decode(&handed_over).unwrap();
+        assert!(!handed_over.utf8);
+        (ours, handed_over.pipelined.to_vec())
     }
 }
 

@@ -25,3 +25,4 @@ mod rules;
 mod sasl;
 mod tls;
 mod trouble;
+mod utf8;

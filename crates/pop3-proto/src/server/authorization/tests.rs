@@ -311,7 +311,7 @@ fn commands_of_the_transaction_state_are_refused() {
 #[test]
 fn rule_20_utf8_is_refused_unless_offered_and_ends_stls() {
     assert!(is_error(&mut machine(), b"UTF8"));
-    assert!(is_error(&mut machine(), b"LANG"));
+    assert!(is_error(&mut machine(), b"LANG xx"));
     let mut machine = Authorization::new(
         Offer {
             utf8: true,
