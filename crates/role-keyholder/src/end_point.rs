@@ -5,7 +5,7 @@
 
 use ring::digest::{Algorithm, SHA256, SHA384, SHA512, digest};
 
-use crate::der::{OBJECT_IDENTIFIER, Reader, SEQUENCE, context};
+use x509::der::{OBJECT_IDENTIFIER, Reader, SEQUENCE, context};
 
 /// Object identifiers' encodings: PKCS #1 (1.2.840.113549.1.1.…), ECDSA (1.2.840.10045.4.…), NIST's hashes
 /// (2.16.840.1.101.3.4.2.…).
@@ -51,7 +51,7 @@ fn split<'a>(identifier: &'a [u8], family: &[u8]) -> Option<&'a [u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::der::write;
+    use x509::der::write;
 
     /// A certificate with nothing in it but its signature algorithm.
     fn certificate(identifier: &[&[u8]], parameters: Option<&[u8]>) -> Vec<u8> {

@@ -12,8 +12,8 @@ use ring::signature::{
 use rustls_pki_types::PrivateKeyDer;
 use zeroize::Zeroizing;
 
-use crate::der;
 use crate::form::Form;
+use x509::der;
 
 /// The content of the object identifiers id-ecPublicKey, secp256r1 and secp384r1 (RFC 5480 section 2.1.1).
 const EC_PUBLIC_KEY: &[u8] = &[0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x02, 0x01];

@@ -15,8 +15,6 @@
     )
 )]
 
-mod certificate;
-mod der;
 mod end_point;
 mod event_loop;
 mod form;

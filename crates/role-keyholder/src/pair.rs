@@ -8,9 +8,9 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
-use crate::certificate;
 use crate::end_point;
 use crate::key::Key;
+use x509::certificate;
 
 /// Octets of a file: a chain and a key in PEM, with the text that some tools put between.
 const MAX_FILE_OCTETS: usize = 256 * 1024;

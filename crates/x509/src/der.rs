@@ -1,14 +1,29 @@
 //! The few of ASN.1's distinguished encoding rules (X.690) that a certificate needs to be walked through.
 
-/// Tags, with their class and whether they hold others.
-pub const BIT_STRING: u8 = 0x03;
-pub const OCTET_STRING: u8 = 0x04;
-pub const OBJECT_IDENTIFIER: u8 = 0x06;
-pub const UTC_TIME: u8 = 0x17;
-pub const GENERALIZED_TIME: u8 = 0x18;
-pub const SEQUENCE: u8 = 0x30;
+// Tags, with their class and whether they hold others.
 
-/// `[number]`, holding another value.
+/// `BIT STRING`.
+pub const BIT_STRING: u8 = 0x03;
+/// `OCTET STRING`.
+pub const OCTET_STRING: u8 = 0x04;
+/// `OBJECT IDENTIFIER`.
+pub const OBJECT_IDENTIFIER: u8 = 0x06;
+/// `UTF8String`.
+pub const UTF8_STRING: u8 = 0x0C;
+/// `PrintableString`.
+pub const PRINTABLE_STRING: u8 = 0x13;
+/// `IA5String`.
+pub const IA5_STRING: u8 = 0x16;
+/// `UTCTime`.
+pub const UTC_TIME: u8 = 0x17;
+/// `GeneralizedTime`.
+pub const GENERALIZED_TIME: u8 = 0x18;
+/// `SEQUENCE`.
+pub const SEQUENCE: u8 = 0x30;
+/// `SET`.
+pub const SET: u8 = 0x31;
+
+/// `[number]`, holding other values.
 pub const fn context(number: u8) -> u8 {
     0xA0 | number
 }
@@ -23,8 +38,28 @@ impl<'a> Reader<'a> {
         Self(octets)
     }
 
-    /// The next value: its tag and its content. `None`: there is none, or it is cut off.
-    pub fn next(&mut self) -> Option<(u8, &'a [u8])> {
+    /// The content of the next value, which must have this tag.
+    pub fn expect(&mut self, tag: u8) -> Option<&'a [u8]> {
+        self.next()
+            .filter(|&(found, _)| found == tag)
+            .map(|(_, content)| content)
+    }
+
+    /// The content of the next value if it has this tag; else it stays the next.
+    pub fn optional(&mut self, tag: u8) -> Option<&'a [u8]> {
+        let mut ahead = *self;
+        let content = ahead.expect(tag)?;
+        *self = ahead;
+        Some(content)
+    }
+}
+
+impl<'a> Iterator for Reader<'a> {
+    /// A value: its tag and its content.
+    type Item = (u8, &'a [u8]);
+
+    /// `None`: there is none, or it is cut off.
+    fn next(&mut self) -> Option<Self::Item> {
         let (&[tag, length], rest) = self.0.split_first_chunk()?;
         // Tags of more than one octet are not in certificates.
         if tag & 0x1F == 0x1F {
@@ -46,21 +81,6 @@ impl<'a> Reader<'a> {
         let (content, rest) = rest.split_at_checked(length)?;
         self.0 = rest;
         Some((tag, content))
-    }
-
-    /// The content of the next value, which must have this tag.
-    pub fn expect(&mut self, tag: u8) -> Option<&'a [u8]> {
-        self.next()
-            .filter(|&(found, _)| found == tag)
-            .map(|(_, content)| content)
-    }
-
-    /// The content of the next value if it has this tag; else it stays the next.
-    pub fn optional(&mut self, tag: u8) -> Option<&'a [u8]> {
-        let mut ahead = *self;
-        let content = ahead.expect(tag)?;
-        *self = ahead;
-        Some(content)
     }
 }
 

@@ -1,14 +1,21 @@
-//! What the server has to know of its own certificate (X.509, RFC 5280 section 4.1): public key, names, end of validity.
+//! What a certificate says (RFC 5280 section 4.1): public key, names, end of validity.
 //!
-//! Nothing is verified here: that is the clients' part. The octets come from the operator's file.
+//! Nothing is verified here. Of the server's own certificates the octets come from the operator's file, and verifying them is
+//! the clients' part; of a client's they are foreign, and believed only after an authority's signature was found on them.
 
 use crate::der::{
-    BIT_STRING, GENERALIZED_TIME, OBJECT_IDENTIFIER, OCTET_STRING, Reader, SEQUENCE, UTC_TIME,
-    context,
+    BIT_STRING, GENERALIZED_TIME, IA5_STRING, OBJECT_IDENTIFIER, OCTET_STRING, PRINTABLE_STRING,
+    Reader, SEQUENCE, SET, UTC_TIME, UTF8_STRING, context,
 };
 
 /// `id-ce-subjectAltName` (2.5.29.17).
 const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1D, 0x11];
+
+/// `id-at-commonName` (2.5.4.3).
+const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
+
+/// `rfc822Name` among `GeneralName`'s choices.
+const MAIL_ADDRESS: u8 = 0x81;
 
 /// `dNSName` among `GeneralName`'s choices.
 const DNS_NAME: u8 = 0x82;
@@ -20,6 +27,10 @@ pub struct Fields<'a> {
     pub public_key: &'a [u8],
     /// `dNSName`s, in lower case.
     pub names: Vec<String>,
+    /// `rfc822Name`s: mail addresses, as they are written.
+    pub mail_addresses: Vec<String>,
+    /// The subject's `commonName`s, in their order; those in character sets older than UTF-8 are left out.
+    pub common_names: Vec<String>,
     /// `notAfter`, in seconds since 1970.
     pub not_after: u64,
 }
@@ -35,26 +46,53 @@ pub fn parse(certificate: &[u8]) -> Option<Fields<'_>> {
     let mut validity = Reader::new(fields.expect(SEQUENCE)?);
     let _not_before = validity.next()?;
     let not_after = time(validity.next()?)?;
-    let _subject = fields.expect(SEQUENCE)?;
+    let common_names = common_names(fields.expect(SEQUENCE)?)?;
     let mut key = Reader::new(fields.expect(SEQUENCE)?);
     let _algorithm = key.expect(SEQUENCE)?;
     // The first octet of a bit string says how many bits of the last do not count.
     let public_key = key.expect(BIT_STRING)?.strip_prefix(&[0])?;
     let _unique_ids = (fields.optional(0x81), fields.optional(0x82));
-    let names = match fields.optional(context(3)) {
-        Some(extensions) => names(extensions)?,
-        None => Vec::new(),
+    let alternatives = match fields.optional(context(3)) {
+        Some(extensions) => alternatives(extensions)?,
+        None => Alternatives::default(),
     };
     Some(Fields {
         public_key,
-        names,
+        names: alternatives.names,
+        mail_addresses: alternatives.mail_addresses,
+        common_names,
         not_after,
     })
 }
 
-fn names(extensions: &[u8]) -> Option<Vec<String>> {
-    let mut extensions = Reader::new(Reader::new(extensions).expect(SEQUENCE)?);
+/// `Name`: a sequence of sets of attributes.
+fn common_names(subject: &[u8]) -> Option<Vec<String>> {
+    let mut sets = Reader::new(subject);
     let mut names = Vec::new();
+    while let Some((SET, attributes)) = sets.next() {
+        let mut attributes = Reader::new(attributes);
+        while let Some((SEQUENCE, attribute)) = attributes.next() {
+            let mut attribute = Reader::new(attribute);
+            let is_name = attribute.expect(OBJECT_IDENTIFIER)? == COMMON_NAME;
+            let (tag, text) = attribute.next()?;
+            if is_name && matches!(tag, UTF8_STRING | PRINTABLE_STRING | IA5_STRING) {
+                names.extend(std::str::from_utf8(text).map(str::to_owned));
+            }
+        }
+    }
+    Some(names)
+}
+
+/// The subject's alternative names.
+#[derive(Default)]
+struct Alternatives {
+    names: Vec<String>,
+    mail_addresses: Vec<String>,
+}
+
+fn alternatives(extensions: &[u8]) -> Option<Alternatives> {
+    let mut extensions = Reader::new(Reader::new(extensions).expect(SEQUENCE)?);
+    let mut found = Alternatives::default();
     while let Some((SEQUENCE, extension)) = extensions.next() {
         let mut extension = Reader::new(extension);
         if extension.expect(OBJECT_IDENTIFIER)? != SUBJECT_ALT_NAME {
@@ -62,15 +100,22 @@ fn names(extensions: &[u8]) -> Option<Vec<String>> {
         }
         let _critical = extension.optional(0x01);
         let value = extension.expect(OCTET_STRING)?;
-        let mut choices = Reader::new(Reader::new(value).expect(SEQUENCE)?);
-        while let Some((tag, name)) = choices.next() {
-            if tag == DNS_NAME {
-                let name = std::str::from_utf8(name).ok()?;
-                names.push(name.to_ascii_lowercase());
+        let choices = Reader::new(Reader::new(value).expect(SEQUENCE)?);
+        for (tag, name) in choices {
+            match tag {
+                DNS_NAME => {
+                    let name = std::str::from_utf8(name).ok()?;
+                    found.names.push(name.to_ascii_lowercase());
+                }
+                MAIL_ADDRESS => {
+                    let address = std::str::from_utf8(name).ok()?;
+                    found.mail_addresses.push(address.to_owned());
+                }
+                _ => {}
             }
         }
     }
-    Some(names)
+    Some(found)
 }
 
 /// `Time`, always in Greenwich and to the second (RFC 5280 section 4.1.2.5); as seconds since 1970.
@@ -152,6 +197,29 @@ mod tests {
         assert_eq!(fields.names, ["mail.example.org", "*.example.net"]);
         assert_eq!(fields.not_after, 2_150_928_000);
         assert_eq!((fields.public_key.len(), fields.public_key[0]), (65, 4));
+    }
+
+    #[test]
+    fn who_a_person_is_is_found() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut parameters =
+            rcgen::CertificateParams::new(vec!["host.example".to_owned()]).unwrap();
+        for address in ["Joe@Example.org", "joe@example.net"] {
+            let address = rcgen::SanType::Rfc822Name(address.try_into().unwrap());
+            parameters.subject_alt_names.push(address);
+        }
+        parameters.distinguished_name = rcgen::DistinguishedName::new();
+        let subject = &mut parameters.distinguished_name;
+        subject.push(rcgen::DnType::OrganizationName, "Examples");
+        subject.push(rcgen::DnType::CommonName, "Jos\u{e9}");
+        let der = parameters.self_signed(&key).unwrap().der().to_vec();
+        let fields = parse(&der).unwrap();
+        assert_eq!(
+            fields.mail_addresses,
+            ["Joe@Example.org", "joe@example.net"]
+        );
+        assert_eq!(fields.common_names, ["Jos\u{e9}"]);
+        assert_eq!(fields.names, ["host.example"]);
     }
 
     #[test]
