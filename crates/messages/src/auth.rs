@@ -9,6 +9,7 @@ use confine::channel::Message;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use crate::keyholder::MAX_CERTIFICATES;
 use crate::mechanism::SaslMechanism;
 use crate::role::MAX_CONFIGURATION_OCTETS;
 use crate::secret::Secret;
@@ -51,6 +52,19 @@ pub const EXPORTER_OCTETS: usize = 32;
 /// Octets of `tls-server-end-point`'s binding data: a SHA-512 hash (RFC 5929 section 4.1).
 pub const MAX_END_POINT_OCTETS: usize = 64;
 
+/// Octets of a handshake's messages up to the client's Certificate: two chains, the names of client certificates' authorities and
+/// some keys. With fewer than [`MAX_SASL_OCTETS`], the signature has room beside it.
+pub const MAX_TRANSCRIPT_OCTETS: usize = 48 * 1024;
+
+/// Octets of a signature: RSA's of 8192 bits, the longest that is verified.
+pub const MAX_SIGNATURE_OCTETS: usize = 1024;
+
+/// Octets of the server's random number in a TLS handshake (RFC 8446 section 4.1.3).
+pub const SERVER_RANDOM_OCTETS: usize = 32;
+
+/// Certificates of ours that a session may have shown: those in use and those just replaced.
+pub const MAX_OWN_CERTIFICATES: usize = 2 * MAX_CERTIFICATES;
+
 /// Octets of the key that decoys are made with.
 pub const DECOY_KEY_OCTETS: usize = 32;
 
@@ -80,6 +94,8 @@ pub struct AuthConfig {
     pub address_domains: Option<AddressDomains>,
     /// The SASL mechanisms that are offered somewhere.
     pub mechanisms: Vec<SaslMechanism>,
+    /// What of a client's certificate is a user's name; `None` where no certificate is.
+    pub external_user: Option<ExternalUser>,
     /// What the salts of users who do not exist are made with.
     pub decoy_key: DecoyKey,
     /// Access tokens; `None`: there is nobody who checks any.
@@ -110,6 +126,15 @@ pub struct Tokens {
     pub patience: Duration,
 }
 
+/// What of a client's certificate is a user's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ExternalUser {
+    /// A mail address among the subject's alternative names.
+    MailAddress,
+    /// The subject's common name.
+    CommonName,
+}
+
 /// From the master to auth, after [`crate::role::Start`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum ToAuth {
@@ -121,6 +146,15 @@ pub enum ToAuth {
     Token,
     /// The configuration was read anew.
     Reload(Box<AuthConfig>),
+    /// One certificate of a new set of the server's own: X.509, DER.
+    OwnCertificate(Vec<u8>),
+    /// A file of client certificates' authorities in PEM comes along, open for reading: part of the new set.
+    ClientAuthorities,
+    /// The new set is complete. Sessions that have begun before may go on with the old one for so long.
+    UseCertificates {
+        /// How long.
+        kept: Duration,
+    },
 }
 
 impl Message for ToAuth {
@@ -128,8 +162,11 @@ impl Message for ToAuth {
 
     fn descriptors(&self) -> usize {
         match self {
-            ToAuth::SessionSpawner | ToAuth::Spawner | ToAuth::Token => 1,
-            ToAuth::Reload(_) => 0,
+            ToAuth::SessionSpawner
+            | ToAuth::Spawner
+            | ToAuth::Token
+            | ToAuth::ClientAuthorities => 1,
+            ToAuth::Reload(_) | ToAuth::OwnCertificate(_) | ToAuth::UseCertificates { .. } => 0,
         }
     }
 }
@@ -201,10 +238,40 @@ pub enum Attempt {
     SaslResponse(Secret),
     /// The client gives the exchange up (`*`), or its answer was no base64. Not answered.
     SaslCancel,
+    /// No attempt: the session is about to shake hands with a client that may show a certificate, and asks for the server's
+    /// random number, by which this handshake will be told from every other. Once a session.
+    ServerRandom,
+    /// No attempt, and not answered: the handshake, in which the client has shown a certificate. Once a session, and only behind
+    /// [`Attempt::ServerRandom`].
+    Handshake(Handshake),
 }
 
+/// What proves, without anybody's word, that a client has the key of the certificate that it showed: the messages of a TLS 1.3
+/// handshake and the client's signature over them (RFC 8446 section 4.4.3).
+///
+/// Whoever holds such a handshake can log in by it on the one session that was given its random number, and nowhere else.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handshake {
+    /// The messages up to the client's Certificate, each with its header; at most [`MAX_TRANSCRIPT_OCTETS`].
+    pub transcript: Vec<u8>,
+    /// The scheme of the client's CertificateVerify.
+    pub scheme: u16,
+    /// Its signature, at most [`MAX_SIGNATURE_OCTETS`].
+    pub signature: Vec<u8>,
+}
+
+impl fmt::Debug for Handshake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Handshake({} octets)", self.transcript.len())
+    }
+}
+
+/// The answer to [`Attempt::ServerRandom`].
+pub type ServerRandom = [u8; SERVER_RANDOM_OCTETS];
+
 impl Message for Attempt {
-    /// A SASL message, or two parts of a command line of at most 512 octets; and what belongs to it.
+    /// A SASL message, or a handshake and its signature, or two parts of a command line of at most 512 octets; and what belongs
+    /// to it.
     const MAX_OCTETS: usize = MAX_SASL_OCTETS + 1024;
 }
 
@@ -217,6 +284,8 @@ pub enum Verdict {
     Accepted,
     /// Refused.
     Denied(Denial),
+    /// The answer to [`Attempt::ServerRandom`].
+    ServerRandom(ServerRandom),
 }
 
 /// Why a login was refused, as far as the client may know.
@@ -240,7 +309,7 @@ impl Message for Verdict {
     fn descriptors(&self) -> usize {
         match self {
             Verdict::Accepted => 1,
-            Verdict::Denied(_) | Verdict::Challenge(_) => 0,
+            Verdict::Denied(_) | Verdict::Challenge(_) | Verdict::ServerRandom(_) => 0,
         }
     }
 }

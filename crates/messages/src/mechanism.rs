@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 /// lists them: some clients take the first that they know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum SaslMechanism {
+    /// RFC 4422 appendix A: the certificate that the client showed in its TLS handshake.
+    #[serde(rename = "EXTERNAL")]
+    External,
     /// RFC 7677, bound to the TLS channel.
     #[serde(rename = "SCRAM-SHA-256-PLUS")]
     ScramSha256Plus,
@@ -36,7 +39,8 @@ pub enum SaslMechanism {
 
 impl SaslMechanism {
     /// Every mechanism, the strongest first.
-    pub const ALL: [SaslMechanism; 8] = [
+    pub const ALL: [SaslMechanism; 9] = [
+        SaslMechanism::External,
         SaslMechanism::ScramSha256Plus,
         SaslMechanism::ScramSha1Plus,
         SaslMechanism::ScramSha256,
@@ -50,6 +54,7 @@ impl SaslMechanism {
     /// The name.
     pub const fn name(self) -> &'static str {
         match self {
+            SaslMechanism::External => "EXTERNAL",
             SaslMechanism::ScramSha256Plus => "SCRAM-SHA-256-PLUS",
             SaslMechanism::ScramSha1Plus => "SCRAM-SHA-1-PLUS",
             SaslMechanism::ScramSha256 => "SCRAM-SHA-256",
@@ -82,6 +87,11 @@ impl SaslMechanism {
     /// Whether it proves the name by an access token, so that somebody has to be there who checks those.
     pub const fn takes_token(self) -> bool {
         matches!(self, SaslMechanism::OAuthBearer | SaslMechanism::XOAuth2)
+    }
+
+    /// Whether it needs a certificate that the client has shown.
+    pub const fn needs_certificate(self) -> bool {
+        matches!(self, SaslMechanism::External)
     }
 
     /// Whether the exchange is bound to the TLS channel (`-PLUS`), so that there has to be one.

@@ -40,6 +40,17 @@ pub struct Advertised {
     pub implementation: Option<String>,
 }
 
+/// What a connection is protected by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protection {
+    /// Nothing.
+    Clear,
+    /// TLS.
+    Tls,
+    /// TLS 1.3, by which the client has shown a certificate that auth can be shown in turn.
+    TlsWithCertificate,
+}
+
 /// The ways to log in that a connection is offered. The same before login and after it (RFC 2449 section 5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Logins {
@@ -50,10 +61,15 @@ pub struct Logins {
 }
 
 impl Advertised {
-    /// What a connection from `peer` is offered: without TLS nothing, unless its address may log in so; and nothing bound to TLS.
-    pub fn logins(&self, peer: Option<SocketAddr>, tls: bool) -> Logins {
+    /// What a connection from `peer` is offered: without TLS nothing, unless its address may log in so; and nothing that needs
+    /// what it has not.
+    pub fn logins(&self, peer: Option<SocketAddr>, protection: Protection) -> Logins {
+        let tls = protection != Protection::Clear;
+        let shown = protection == Protection::TlsWithCertificate;
         let user = tls || self.cleartext.allows(peer);
-        let offered = |mechanism: &SaslMechanism| user && (tls || !mechanism.is_bound());
+        let offered = |mechanism: &SaslMechanism| {
+            user && (tls || !mechanism.is_bound()) && (shown || !mechanism.needs_certificate())
+        };
         let mechanisms = self.mechanisms.iter().copied().filter(offered).collect();
         Logins { user, mechanisms }
     }
@@ -252,25 +268,28 @@ mod tests {
 
     #[test]
     fn without_tls_nothing_is_offered_that_needs_it_and_nothing_at_all_where_that_is_refused() {
-        use SaslMechanism::{Plain, ScramSha256, ScramSha256Plus};
+        use Protection::{Clear, Tls, TlsWithCertificate};
+        use SaslMechanism::{External, Plain, ScramSha256, ScramSha256Plus};
         let advertised = Advertised {
             cleartext: CleartextPolicy {
                 rule: Cleartext::Loopback,
                 networks: Vec::new(),
             },
-            mechanisms: vec![ScramSha256Plus, ScramSha256, Plain],
+            mechanisms: vec![External, ScramSha256Plus, ScramSha256, Plain],
             login_delay: None,
             implementation: None,
         };
-        let logins = |peer: &str, tls| {
-            let logins = advertised.logins(Some(peer.parse().unwrap()), tls);
+        let logins = |peer: &str, protection| {
+            let logins = advertised.logins(Some(peer.parse().unwrap()), protection);
             (logins.user, logins.mechanisms)
         };
-        let all = vec![ScramSha256Plus, ScramSha256, Plain];
-        assert_eq!(logins("192.0.2.1:1", true), (true, all));
-        assert_eq!(logins("192.0.2.1:1", false), (false, Vec::new()));
+        let by_tls = vec![ScramSha256Plus, ScramSha256, Plain];
+        assert_eq!(logins("192.0.2.1:1", Tls), (true, by_tls));
+        let all = advertised.mechanisms.clone();
+        assert_eq!(logins("192.0.2.1:1", TlsWithCertificate), (true, all));
+        assert_eq!(logins("192.0.2.1:1", Clear), (false, Vec::new()));
         assert_eq!(
-            logins("127.0.0.1:1", false),
+            logins("127.0.0.1:1", Clear),
             (true, vec![ScramSha256, Plain])
         );
     }

@@ -109,6 +109,8 @@ pub struct StartMaildrop {
     pub peer: Option<SocketAddr>,
     /// Whose maildrop.
     pub account: Account,
+    /// The session says that its client has shown a certificate, so that EXTERNAL was offered.
+    pub certificate_shown: bool,
 }
 
 impl Message for StartMaildrop {

@@ -141,6 +141,7 @@ mod tests {
                 only: false,
             }),
             mechanisms: Vec::new(),
+            external_user: None,
             decoy_key: DecoyKey([7; 32]),
             tokens: None,
             login_attempts: 3,

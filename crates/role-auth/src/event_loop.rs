@@ -23,6 +23,7 @@ use crate::login_delay::LoginDelay;
 use crate::pool::{Forked, Number, Pool};
 use crate::sessions::{Facts, MAX_SESSIONS_KNOWN, Method, Rules, Session, Sessions, Token};
 use crate::tokens::Tokens;
+use crate::trust::Coming;
 use crate::worker::{self, Lifetime};
 
 /// Events taken at a time.
@@ -52,6 +53,8 @@ pub struct EventLoop<'a> {
     session_spawner: Option<Channel>,
     spawner: Option<Channel>,
     stores: Stores,
+    /// A new set of certificates, as far as it has come.
+    coming: Coming,
     narrow: Program,
     sessions: Sessions,
     pool: Pool,
@@ -93,6 +96,7 @@ impl<'a> EventLoop<'a> {
             session_spawner: None,
             spawner: None,
             stores,
+            coming: Coming::default(),
             narrow,
             sessions: Sessions::default(),
             pool,
@@ -185,11 +189,11 @@ impl<'a> EventLoop<'a> {
                             .with("reason", "PAM can only be added by a restart"),
                     );
                 }
-                Ok((stores, complaints)) => {
+                Ok((mut stores, complaints)) => {
                     log_complaints(&self.logger, &complaints);
-                    self.pool
-                        .reconfigure(stores.configuration.workers, lifetime(&stores));
+                    stores.trust = std::mem::take(&mut self.stores.trust);
                     self.stores = stores;
+                    self.renew_workers();
                 }
                 Err(error) => self.logger.log(
                     &Record::error("configuration kept")
@@ -212,10 +216,27 @@ impl<'a> EventLoop<'a> {
                 let channel = descriptors.next().and_then(|fd| Channel::from_fd(fd).ok());
                 self.connect_token_role(channel);
             }
+            ToAuth::OwnCertificate(certificate) => self.coming.own(certificate),
+            ToAuth::ClientAuthorities => self.coming.authorities(descriptors.next()),
+            ToAuth::UseCertificates { kept } => {
+                let coming = std::mem::take(&mut self.coming);
+                match self.stores.trust.replace(coming, kept, Instant::now()) {
+                    Ok(()) => self.renew_workers(),
+                    Err(reason) => self
+                        .logger
+                        .log(&Record::error("certificates not changed").with("reason", reason)),
+                }
+            }
             ToAuth::Spawner => {
                 self.spawner = descriptors.next().and_then(|fd| Channel::from_fd(fd).ok());
             }
         }
+    }
+
+    /// What the stores are has changed; workers are copies of an older state.
+    fn renew_workers(&mut self) {
+        let workers = self.stores.configuration.workers;
+        self.pool.reconfigure(workers, lifetime(&self.stores));
     }
 
     /// No more sessions come; those that are there, or announced already, may log in.

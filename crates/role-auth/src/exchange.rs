@@ -8,7 +8,7 @@
 //! With an access token, the token role finds whose it is, and a worker whose maildrop that is; what is refused of either is told
 //! in a challenge (RFC 7628 section 3.2.2) and ends the exchange behind the client's answer to it.
 //!
-//! EXTERNAL has its steps in `sasl`, and no caller here: it would make a session's word a login.
+//! EXTERNAL is decided by the handshake that the session has handed over, never by its word.
 
 use std::time::SystemTime;
 
@@ -37,6 +37,11 @@ pub enum Next {
     },
     /// The token role's finding.
     AskToken(Secret),
+    /// A worker's finding about the certificate that the client has shown.
+    Certificate {
+        /// Which of its users it is to be; `None`: the only one.
+        authzid: Option<String>,
+    },
     /// The client's answer to this.
     Challenge(Vec<u8>),
     /// Nothing: this is the user.
@@ -53,7 +58,9 @@ pub enum Next {
         /// Why.
         refusal: Refusal,
     },
-    /// Nothing: the client has given up.
+    /// A random number for the handshake that is about to begin.
+    ServerRandom,
+    /// Nothing: the client has given up, or there was nothing to be answered.
     Nothing,
 }
 
@@ -214,7 +221,10 @@ fn follow(step: Step, found: Option<Found>) -> Turn {
             let awaited = Awaited::Token(check);
             (Some(Exchange { awaited, found }), next)
         }
-        Step::CheckCertificate(_) => (None, failed(Failure::NoServerHalf, found)),
+        Step::CheckCertificate(check) => {
+            let authzid = check.user().map(str::to_owned);
+            (None, Next::Certificate { authzid })
+        }
     }
 }
 
@@ -292,8 +302,8 @@ fn refuse(refusal: Refusal) -> Next {
     }
 }
 
-/// The case of a domain does not matter to the users file ([`crate::name::UserName::is`]), nor may it to a decoy.
-fn as_stored(user: &str) -> String {
+/// The case of a domain does not matter to the users file ([`crate::name::UserName::is`]), nor may it to a decoy or a certificate.
+pub fn as_stored(user: &str) -> String {
     match user.rsplit_once('@') {
         Some((local, domain)) => format!("{local}@{}", domain.to_ascii_lowercase()),
         None => user.to_owned(),
@@ -317,6 +327,7 @@ fn bindings(facts: &TlsFacts) -> Vec<ChannelBinding> {
 
 fn of_name(mechanism: SaslMechanism) -> Mechanism {
     match mechanism {
+        SaslMechanism::External => Mechanism::External,
         SaslMechanism::ScramSha256Plus => Mechanism::ScramSha256Plus,
         SaslMechanism::ScramSha1Plus => Mechanism::ScramSha1Plus,
         SaslMechanism::ScramSha256 => Mechanism::ScramSha256,

@@ -12,6 +12,7 @@
 //! | `pool`, `worker`, `work` | verifying processes: from outside, from inside, and between |
 //! | `backends` | the stores, in their order |
 //! | `hash`, `name`, `store_file` | what stores have in common |
+//! | `trust` | whose certificates count |
 //! | `bindings` | libcrypt, libpam and the C library; the only `unsafe` |
 //! | `confinement`, `syscalls` | what auth gives up |
 #![deny(unsafe_code)]
@@ -38,6 +39,7 @@ mod sessions;
 mod store_file;
 mod syscalls;
 mod tokens;
+mod trust;
 mod work;
 mod worker;
 

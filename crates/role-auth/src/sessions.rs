@@ -9,7 +9,10 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use confine::channel::Channel;
-use messages::auth::{Attempt, Denial, NewSession, Tokens};
+use messages::auth::{
+    Attempt, Denial, Handshake, MAX_SIGNATURE_OCTETS, MAX_TRANSCRIPT_OCTETS, NewSession,
+    ServerRandom, Tokens,
+};
 use messages::token::Finding;
 use messages::{SaslMechanism, SessionId};
 use sasl::scram::{Decoys, Nonce};
@@ -45,6 +48,10 @@ pub struct Session {
     state: State,
     /// The SASL exchange under way; there while [`State::Challenged`], or while a worker looks something up for it.
     exchange: Option<Box<Exchange>>,
+    /// What has to be in the client's handshake, once the session has asked for it.
+    server_random: Option<ServerRandom>,
+    /// What the session says is that handshake.
+    handshake: Option<Box<Handshake>>,
 }
 
 /// What a session may do, by the configuration.
@@ -112,6 +119,10 @@ pub enum Violation {
     TooManyAttempts,
     /// APOP on a connection whose greeting had no timestamp.
     NoTimestamp,
+    /// A second handshake, or another random number for it.
+    SecondHandshake,
+    /// A handshake for which no random number was asked, or one that is too long.
+    BadHandshake,
 }
 
 impl Violation {
@@ -123,6 +134,8 @@ impl Violation {
             Violation::NoExchange => "SASL response without a challenge",
             Violation::TooManyAttempts => "more attempts than allowed",
             Violation::NoTimestamp => "APOP without a timestamp",
+            Violation::SecondHandshake => "second handshake",
+            Violation::BadHandshake => "handshake without a random number, or too long",
         }
     }
 }
@@ -144,6 +157,8 @@ impl Session {
             method: Method::Password,
             state: State::Idle,
             exchange: None,
+            server_random: None,
+            handshake: None,
         }
     }
 
@@ -174,6 +189,11 @@ impl Session {
                 Err(Violation::NoExchange)
             }
             (_, State::Challenged) => Err(Violation::InExchange),
+            (Attempt::ServerRandom, State::Idle) => match self.server_random {
+                Some(_) => Err(Violation::SecondHandshake),
+                None => Ok(Next::ServerRandom),
+            },
+            (Attempt::Handshake(handshake), State::Idle) => self.show(handshake),
             (attempt, State::Idle) => self.begin(attempt, rules, now),
         }
     }
@@ -216,12 +236,39 @@ impl Session {
                 };
                 (Method::Sasl(mechanism), turn)
             }
-            Attempt::SaslResponse(_) | Attempt::SaslCancel => return Err(Violation::NoExchange),
+            Attempt::SaslResponse(_)
+            | Attempt::SaslCancel
+            | Attempt::ServerRandom
+            | Attempt::Handshake(_) => return Err(Violation::NoExchange),
         };
         self.attempts = self.attempts.saturating_add(1);
         self.method = method;
         self.state = State::Deciding(now);
         Ok(self.turn(turn))
+    }
+
+    /// The random number that has to be in its client's handshake.
+    pub fn expect_handshake(&mut self, server_random: ServerRandom) {
+        self.server_random = Some(server_random);
+    }
+
+    /// Whether it says that its client has shown a certificate.
+    pub fn has_shown_certificate(&self) -> bool {
+        self.handshake.is_some()
+    }
+
+    fn show(&mut self, handshake: Handshake) -> Result<Next, Violation> {
+        if self.handshake.is_some() {
+            return Err(Violation::SecondHandshake);
+        }
+        if self.server_random.is_none()
+            || handshake.transcript.len() > MAX_TRANSCRIPT_OCTETS
+            || handshake.signature.len() > MAX_SIGNATURE_OCTETS
+        {
+            return Err(Violation::BadHandshake);
+        }
+        self.handshake = Some(Box::new(handshake));
+        Ok(Next::Nothing)
     }
 
     /// A worker has answered what the exchange asked; `None` if it asked nothing of the kind.
@@ -252,7 +299,27 @@ impl Session {
         if let Next::Challenge(_) = next {
             self.state = State::Challenged;
         }
-        next
+        match next {
+            Next::Certificate { authzid } => self.certificate(authzid),
+            other => other,
+        }
+    }
+
+    fn certificate(&self, authzid: Option<String>) -> Next {
+        match (&self.handshake, self.server_random) {
+            (Some(handshake), Some(server_random)) => Next::Verify {
+                user: Vec::new(),
+                credential: Credential::Certificate {
+                    handshake: Handshake::clone(handshake),
+                    server_random,
+                    authzid,
+                },
+            },
+            _ => Next::Refuse {
+                user: None,
+                refusal: Refusal::NoCertificate,
+            },
+        }
     }
 
     /// How the last attempt proves the name.

@@ -7,7 +7,9 @@ use std::fmt;
 use std::net::IpAddr;
 
 use confine::channel::Message;
-use messages::auth::Denial;
+use messages::auth::{
+    Denial, Handshake, MAX_SIGNATURE_OCTETS, MAX_TRANSCRIPT_OCTETS, ServerRandom,
+};
 use messages::{Account, Secret};
 use sasl::server::Failure;
 use serde::{Deserialize, Serialize};
@@ -18,7 +20,7 @@ const MAX_REASON_OCTETS: usize = 1024;
 /// One attempt to be decided.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Request {
-    /// The name as sent.
+    /// The name as sent; empty where a certificate is to say it.
     pub user: Vec<u8>,
     /// What is to prove it.
     pub credential: Credential,
@@ -44,11 +46,20 @@ pub enum Credential {
     Verifier,
     /// Nothing any more: an access token has proven the name.
     Proven,
+    /// The certificate that the client has shown, by the handshake that it did so in.
+    Certificate {
+        /// The handshake.
+        handshake: Handshake,
+        /// The server's random number that has to be in it.
+        server_random: ServerRandom,
+        /// Which of the certificate's users it is to be, prepared by the mechanism; `None`: the only one.
+        authzid: Option<String>,
+    },
 }
 
 impl Message for Request {
-    /// A name and a password (2 KiB) and a timestamp.
-    const MAX_OCTETS: usize = 4 * 1024;
+    /// A name and a password (2 KiB) and a timestamp; or a handshake.
+    const MAX_OCTETS: usize = MAX_TRANSCRIPT_OCTETS + MAX_SIGNATURE_OCTETS + 4 * 1024;
 }
 
 /// A worker's decision.
@@ -163,6 +174,10 @@ pub enum Refusal {
     NoVerifier,
     /// An access token that is not accepted, for this reason.
     Token(String),
+    /// EXTERNAL, and the client has shown no certificate, or not by TLS 1.3.
+    NoCertificate,
+    /// EXTERNAL: what is said to be shown proves nothing, or names nobody; for this reason.
+    Certificate(String),
     /// SASL: the client wants to act as somebody else.
     Authzid,
     /// SASL: the client's side was none, for this reason.
@@ -193,6 +208,8 @@ impl Refusal {
             | Refusal::ApopOnly
             | Refusal::NoVerifier
             | Refusal::Token(_)
+            | Refusal::NoCertificate
+            | Refusal::Certificate(_)
             | Refusal::Authzid
             | Refusal::BadRecord(_) => Denial::Credentials,
             Refusal::Exchange(_) => Denial::Malformed,
@@ -226,6 +243,11 @@ impl Refusal {
     /// [`Refusal::Token`], with the text bounded.
     pub fn token(reason: impl fmt::Display) -> Self {
         Self::Token(bounded(format_args!("token {reason}")))
+    }
+
+    /// [`Refusal::Certificate`], with the text bounded.
+    pub fn certificate(reason: impl fmt::Display) -> Self {
+        Self::Certificate(bounded(reason))
     }
 
     /// [`Refusal::Broken`], with the text bounded.
@@ -268,10 +290,12 @@ impl fmt::Display for Refusal {
             Refusal::Root => "root or without a user and group of its own",
             Refusal::NotServed => "not the account that this server runs as",
             Refusal::ApopOnly => "password sent by a user of APOP",
+            Refusal::NoCertificate => "no client certificate by TLS 1.3",
             Refusal::NoVerifier => "no SCRAM verifier of that hash",
             Refusal::Authzid => "authorization identity of another user",
             Refusal::NotOffered => "mechanism not offered any more",
             Refusal::Token(reason)
+            | Refusal::Certificate(reason)
             | Refusal::Exchange(reason)
             | Refusal::BadRecord(reason)
             | Refusal::Unusable(reason)
@@ -297,6 +321,8 @@ mod tests {
             Refusal::NotServed,
             Refusal::ApopOnly,
             Refusal::NoVerifier,
+            Refusal::NoCertificate,
+            Refusal::certificate("names nobody"),
             Refusal::Authzid,
             Refusal::token("has expired"),
             Refusal::bad_record("line 3"),

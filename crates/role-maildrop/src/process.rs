@@ -14,7 +14,7 @@ use confine::sandbox::Confined;
 use confine::seccomp::Program;
 use maildrop::{Class, Expanded, Journal, Location, LocationError, OpenOptions, Opened};
 use messages::log::{Logger, Record};
-use messages::session::HandedOver;
+use messages::session::{HandedOver, Protection};
 use messages::spawner::{SpawnerConfig, StartMaildrop};
 use messages::{Account, SaslMechanism};
 use pop3_proto::server::transaction::Limits;
@@ -297,7 +297,12 @@ impl Job<'_> {
     /// The same as the session's before login (RFC 2449 section 5).
     fn offer(&self, tls: bool) -> Offer {
         let advertised = &self.configuration.advertised;
-        let logins = advertised.logins(self.order.peer, tls);
+        let protection = match tls {
+            false => Protection::Clear,
+            true if self.order.certificate_shown => Protection::TlsWithCertificate,
+            true => Protection::Tls,
+        };
+        let logins = advertised.logins(self.order.peer, protection);
         let name = |mechanism: &SaslMechanism| MechanismName::new(mechanism.name().as_bytes());
         Offer {
             user: logins.user,

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use confine::channel::{Channel, ChannelError};
+use messages::auth::ToAuth;
 use messages::keyholder::{Certificate, CertificateNumber, ToKeyholder};
 use messages::log::Record;
 use messages::session::ToSessionSpawner;
@@ -156,10 +157,36 @@ impl Certificates {
         spawner.try_send(&ToSessionSpawner::UseCertificates, &[])
     }
 
+    /// Tells auth which certificates are the server's own and who vouches for clients', where a client may log in by one.
+    ///
+    /// # Errors
+    /// It does not take them; it is about to be started anew.
+    pub fn tell_auth(
+        &mut self,
+        auth: &Channel,
+        configuration: &Configuration,
+    ) -> Result<(), ChannelError> {
+        if let Some(path) = configuration
+            .client_authorities()
+            .filter(|_| configuration.has_external())
+        {
+            for certificate in self.slots.iter().filter_map(|slot| slot.current.as_ref()) {
+                if let Some(own) = certificate.chain.first() {
+                    auth.try_send(&ToAuth::OwnCertificate(own.clone()), &[])?;
+                }
+            }
+            match open(path, 0) {
+                Ok(file) => auth.try_send(&ToAuth::ClientAuthorities, &[file.as_fd()])?,
+                Err(problem) => self.complaints.push(problem),
+            }
+        }
+        let kept = kept(configuration);
+        auth.try_send(&ToAuth::UseCertificates { kept }, &[])
+    }
+
     /// Tells the keyholder which certificates only sessions that have begun use.
     pub fn retire(&mut self, keyholder: &Channel, configuration: &Configuration) {
-        let login = configuration.listener().login_timeout;
-        let kept = login.saturating_add(RETIREMENT_MARGIN);
+        let kept = kept(configuration);
         for number in self.replaced.drain(..) {
             // One that does not take it is about to be started anew.
             drop(keyholder.try_send(&ToKeyholder::Retire { number, kept }, &[]));
@@ -215,6 +242,12 @@ pub fn check(configuration: &Configuration) -> Result<(), String> {
         open(path, 0)?;
     }
     Ok(())
+}
+
+/// How long a session may still use what has been replaced.
+fn kept(configuration: &Configuration) -> Duration {
+    let login = configuration.listener().login_timeout;
+    login.saturating_add(RETIREMENT_MARGIN)
 }
 
 /// Whole days to a certificate's end; negative behind it.

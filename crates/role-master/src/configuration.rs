@@ -487,6 +487,23 @@ mod tests {
         assert_eq!(offered("auth.mechanisms = []"), "");
         let error = parse(wanted).unwrap_err().to_string();
         assert!(error.starts_with("auth.mechanisms: "), "{error}");
+        // EXTERNAL only where somebody vouches for certificates and it is said what their names are.
+        let ca = "client_ca = \"/a\"\n";
+        let by_address = "auth.external_user = \"email\"\n";
+        assert_eq!(offered(&format!("{tls}{ca}")), "PLAIN LOGIN");
+        assert_eq!(
+            offered(&format!("{by_address}{tls}{ca}")),
+            "EXTERNAL PLAIN LOGIN"
+        );
+        let plain = "auth.mechanisms = [\"PLAIN\"]\n";
+        assert_eq!(offered(&format!("{plain}{by_address}{tls}{ca}")), "PLAIN");
+        let error = parse(&format!("{by_address}{tls}"))
+            .unwrap_err()
+            .to_string();
+        assert!(error.starts_with("auth.external_user: "), "{error}");
+        let wanted = format!("auth.mechanisms = [\"EXTERNAL\"]\n{tls}{ca}");
+        let error = parse(&wanted).unwrap_err().to_string();
+        assert!(error.starts_with("auth.mechanisms: "), "{error}");
         let error = parse("[auth]\nmechanisms = [\"CRAM-MD5\"]").unwrap_err();
         assert!(error.to_string().contains("SCRAM-SHA-256-PLUS"), "{error}");
     }

@@ -189,10 +189,13 @@ impl Roles {
                     certificates.tell(&control, configuration)?;
                 }
             }
-            Role::Auth => control.try_send(
-                &start(confinement, configuration.auth(&self.decoy_key)),
-                &logs,
-            )?,
+            Role::Auth => {
+                let auth = configuration.auth(&self.decoy_key);
+                control.try_send(&start(confinement, auth), &logs)?;
+                if configuration.has_tls() {
+                    certificates.tell_auth(&control, configuration)?;
+                }
+            }
             Role::Keyholder => {
                 control.try_send(&start(confinement, configuration.keyholder()), &logs)?;
                 certificates.load(&control, configuration, true);

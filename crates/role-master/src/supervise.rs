@@ -350,6 +350,13 @@ impl Master {
     /// Says what has become of a load, and hands its result on when it is complete.
     fn pass_certificates_on(&mut self) {
         if self.certificates.settled() {
+            // Before a session can show a client any of them.
+            if let Some(auth) = self.roles.find(Role::Auth) {
+                drop(
+                    self.certificates
+                        .tell_auth(&auth.control, &self.configuration),
+                );
+            }
             if let Some(spawner) = self.roles.find(Role::SessionSpawner) {
                 // One that does not take them is started anew, with them.
                 drop(

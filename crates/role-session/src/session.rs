@@ -11,10 +11,10 @@ use confine::channel::{Channel, ChannelError, Received};
 use confine::handover;
 use confine::sandbox::Confined;
 use confine::seccomp::Program;
-use messages::auth::{Attempt, TlsFacts, Verdict};
+use messages::auth::{Attempt, Handshake, ServerRandom, TlsFacts, Verdict};
 use messages::log::{Logger, Record};
-use messages::session::{Connection, HandedOver, SessionConfig};
-use messages::{Secret, auth};
+use messages::session::{Connection, HandedOver, Protection, SessionConfig};
+use messages::{SaslMechanism, Secret, auth};
 use pop3_proto::line::{LineBuffer, MAX_COMMAND};
 use pop3_proto::server::authorization::{Action, Limits};
 use pop3_proto::server::{Authorization, Denial, Expire, Offer};
@@ -74,6 +74,7 @@ pub fn serve(confined: Confined, mut client: Client, job: Job<'_>) {
         auth: job.auth,
         tls: job.tls,
         end_point: None,
+        shown: false,
         connection,
         configuration: job.configuration,
         logger,
@@ -116,6 +117,8 @@ struct Session<'a> {
     tls: Option<(&'a Tls, Channel)>,
     /// Of the certificate that the client was shown.
     end_point: Option<Vec<u8>>,
+    /// Auth has been given the handshake in which the client has shown a certificate.
+    shown: bool,
     connection: &'a Connection,
     configuration: &'a SessionConfig,
     logger: &'a Logger,
@@ -240,13 +243,19 @@ impl Session<'_> {
     fn start_tls(&mut self) -> Result<(), Gone> {
         // Without it STLS is not offered, and no connection to the TLS port gets here.
         let (tls, keyholder) = self.tls.take().ok_or(Gone::Closed)?;
-        let shaken = tls
-            .connection(keyholder)
+        let external = tls.asks_for_certificates() && self.offers_external();
+        let random = external.then(|| self.server_random()).flatten();
+        let done = tls
+            .connection(keyholder, random)
             .map_err(Gone::Tls)
             .and_then(|connection| self.client.start_tls(connection));
-        self.end_point = tls.part();
-        match (shaken, self.client.tls()) {
+        let shaken = tls.part();
+        self.end_point = shaken.end_point;
+        match (done, self.client.tls()) {
             (Ok(()), Some(connection)) => {
+                if let Some(handshake) = shaken.handshake {
+                    self.shown = self.show(handshake);
+                }
                 let version = connection.protocol_version().and_then(|it| it.as_str());
                 let suite = connection.negotiated_cipher_suite();
                 let suite = suite.and_then(|suite| suite.suite().as_str());
@@ -285,10 +294,40 @@ impl Session<'_> {
                     auth::Denial::Permanent => Denial::Permanent,
                     auth::Denial::Malformed => Denial::Malformed,
                 }),
-                Received::Closed => return None,
+                Received::Message(Verdict::ServerRandom(_), _) | Received::Closed => return None,
             })
         };
         answer().unwrap_or(Answer::Denied(Denial::Temporary))
+    }
+
+    fn offers_external(&self) -> bool {
+        let offered = &self.configuration.advertised.mechanisms;
+        offered.contains(&SaslMechanism::External)
+    }
+
+    /// What has to be the server's random number in the handshake, if the client is to log in by a certificate; without it, the
+    /// client has the other ways.
+    fn server_random(&self) -> Option<ServerRandom> {
+        self.auth.send(&Attempt::ServerRandom, &[]).ok()?;
+        let deadline = Instant::now().checked_add(AUTH_TIMEOUT)?;
+        wait_for(&self.auth, deadline).ok()?;
+        match self.auth.receive::<Verdict>().ok()? {
+            Received::Message(Verdict::ServerRandom(random), _) => Some(random),
+            _ => None,
+        }
+    }
+
+    /// Gives auth the handshake to judge.
+    fn show(&self, handshake: Handshake) -> bool {
+        self.auth.send(&Attempt::Handshake(handshake), &[]).is_ok()
+    }
+
+    fn protection(&self) -> Protection {
+        match self.client.tls() {
+            None => Protection::Clear,
+            Some(_) if self.shown => Protection::TlsWithCertificate,
+            Some(_) => Protection::Tls,
+        }
     }
 
     /// The client has given a SASL exchange up. If auth has gone, the next attempt will find out.
@@ -323,7 +362,7 @@ impl Session<'_> {
     /// What is offered as things stand. Without TLS, passwords may be refused before they are sent (RFC 8314 section 4.1).
     fn offer(&self) -> Offer {
         let advertised = &self.configuration.advertised;
-        let logins = advertised.logins(self.connection.peer, self.client.tls().is_some());
+        let logins = advertised.logins(self.connection.peer, self.protection());
         let apop = self.configuration.apop && self.connection.apop_timestamp.is_some();
         Offer {
             user: logins.user,

@@ -4,6 +4,7 @@
 //! private keys are not here: [`signing`] asks the keyholder.
 
 mod choice;
+mod recording;
 mod signing;
 
 use std::collections::HashMap;
@@ -12,6 +13,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use confine::channel::Channel;
+use messages::auth::{Handshake, ServerRandom};
 use messages::keyholder::{Certificate, CertificateNumber};
 use rustix::io::{Errno, read};
 use rustls::crypto::ring;
@@ -38,6 +40,16 @@ pub struct Tls {
     configuration: Arc<ServerConfig>,
     keyholder: Arc<Keyholder>,
     end_points: HashMap<CertificateNumber, Vec<u8>>,
+    asks_for_certificates: bool,
+}
+
+/// What is to be told of a handshake that is over.
+#[derive(Debug)]
+pub struct Shaken {
+    /// What names the certificate that the server has shown (`tls-server-end-point`, RFC 5929 section 4.1).
+    pub end_point: Option<Vec<u8>>,
+    /// What shows that the client has the key of the certificate that it has shown.
+    pub handshake: Option<Handshake>,
 }
 
 impl Tls {
@@ -55,7 +67,10 @@ impl Tls {
             return Err("there is no certificate".to_owned());
         }
         let keyholder = Arc::new(Keyholder::default());
-        let provider = Arc::new(ring::default_provider());
+        let provider = Arc::new(match authorities {
+            None => ring::default_provider(),
+            Some(_) => recording::provider(),
+        });
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(|error| text(&error))?;
@@ -67,7 +82,7 @@ impl Tls {
                     .allow_unauthenticated()
                     .build()
                     .map_err(|error| text(&error))?;
-                builder.with_client_cert_verifier(verifier)
+                builder.with_client_cert_verifier(Arc::new(recording::Verifier(verifier)))
             }
         };
         let end_points = certificates
@@ -84,25 +99,41 @@ impl Tls {
             configuration: Arc::new(configuration),
             keyholder,
             end_points,
+            asks_for_certificates: authorities.is_some(),
         })
     }
 
-    /// The server's side of a connection that is about to shake hands; `keyholder` is this session's channel to it.
+    /// Whether clients are asked for certificates.
+    pub fn asks_for_certificates(&self) -> bool {
+        self.asks_for_certificates
+    }
+
+    /// The server's side of a connection that is about to shake hands; `keyholder` is this session's channel to it. With a random
+    /// number from auth, the client can log in by the certificate that it shows.
     ///
     /// # Errors
     /// None known.
-    pub fn connection(&self, keyholder: Channel) -> Result<ServerConnection, rustls::Error> {
+    pub fn connection(
+        &self,
+        keyholder: Channel,
+        random: Option<ServerRandom>,
+    ) -> Result<ServerConnection, rustls::Error> {
         self.keyholder.meet(keyholder);
+        if let Some(random) = random {
+            recording::begin(random);
+        }
         let mut connection = ServerConnection::new(Arc::clone(&self.configuration))?;
         connection.set_buffer_limit(Some(MAX_UNSENT_OCTETS));
         Ok(connection)
     }
 
-    /// The handshake is over: the keyholder is asked nothing more. Tells what names the certificate that was shown
-    /// (`tls-server-end-point`, RFC 5929 section 4.1).
-    pub fn part(&self) -> Option<Vec<u8>> {
-        let number = self.keyholder.part()?;
-        self.end_points.get(&number).cloned()
+    /// The handshake is over: the keyholder is asked nothing more.
+    pub fn part(&self) -> Shaken {
+        let number = self.keyholder.part();
+        Shaken {
+            end_point: number.and_then(|number| self.end_points.get(&number).cloned()),
+            handshake: recording::end(),
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod address_domains;
 mod apop;
+mod external;
 mod owner;
 mod pam;
 mod proven;
@@ -20,6 +21,7 @@ use crate::bindings::crypt::Crypt;
 use crate::bindings::pam::Pam;
 use crate::hash::{Census, Checker, Usual};
 use crate::name::{Password, UserName};
+use crate::trust::Trust;
 use crate::work::{Credential, Outcome, Refusal, Request};
 
 /// Everything a decision is made from.
@@ -30,6 +32,8 @@ pub struct Stores {
     pub checker: Checker,
     /// What unknown users' verifiers are made from.
     pub decoys: Decoys,
+    /// Whose certificates count.
+    pub trust: Trust,
     /// libpam, where PAM is configured and the library is there.
     pub pam: Option<Pam>,
 }
@@ -71,6 +75,7 @@ impl Stores {
             configuration,
             checker,
             decoys,
+            trust: Trust::default(),
             pam,
         };
         Ok((stores, complaints))
@@ -108,6 +113,11 @@ impl Stores {
                 Some(user) => self.proven(&user, request),
                 None => Outcome::unknown(Refusal::Malformed),
             },
+            Credential::Certificate {
+                handshake,
+                server_random,
+                authzid,
+            } => self.external(handshake, server_random, authzid.as_deref(), request),
         }
     }
 

@@ -46,11 +46,32 @@ impl EventLoop<'_> {
             }
             Next::Accept { account, source } => self.accept(token, attempt, account, source),
             Next::Refuse { user, refusal } => self.refuse(token, attempt, user, &refusal),
+            Next::Certificate { .. } => {
+                // A session has made a question to a worker of it.
+                self.refuse(token, attempt, None, &Refusal::NoCertificate);
+            }
+            Next::ServerRandom => self.give_random(token),
             Next::Nothing => {
                 if session.has_no_attempt_left(self.stores.configuration.login_attempts.max(1)) {
                     self.forget_session(token);
                 }
             }
+        }
+    }
+
+    /// Makes up the random number by which a session's handshake is told from every other.
+    fn give_random(&mut self, token: Token) {
+        let Some(session) = self.sessions.find(token) else {
+            return;
+        };
+        let sent = fresh().map_err(ChannelError::from).and_then(|random| {
+            session.expect_handshake(random);
+            session
+                .channel
+                .try_send(&Verdict::ServerRandom(random), &[])
+        });
+        if sent.is_err() {
+            self.forget_session(token);
         }
     }
 
@@ -86,7 +107,8 @@ impl EventLoop<'_> {
         let Some(session) = self.sessions.find(token) else {
             return;
         };
-        let next = fresh_nonce()
+        let next = fresh::<NONCE_OCTETS>()
+            .map(|octets| Nonce::from_random(&octets))
             .map(|nonce| session.found(found, &self.stores.decoys, &nonce))
             .map_err(|error| Refusal::unavailable(format_args!("random source: {error}")))
             .and_then(|next| {
@@ -174,10 +196,10 @@ impl EventLoop<'_> {
     }
 }
 
-fn fresh_nonce() -> io::Result<Nonce> {
-    let mut octets = [0; NONCE_OCTETS];
+fn fresh<const OCTETS: usize>() -> io::Result<[u8; OCTETS]> {
+    let mut octets = [0; OCTETS];
     getrandom(&mut octets, GetRandomFlags::empty())?;
-    Ok(Nonce::from_random(&octets))
+    Ok(octets)
 }
 
 /// Has the spawner start a maildrop process at one end of a new stream, and gives the session the other end.
@@ -198,6 +220,7 @@ fn start_maildrop(
         id: session.facts.id,
         peer: session.peer,
         account: account.clone(),
+        certificate_shown: session.has_shown_certificate(),
     };
     spawner.try_send(&start, &[inner.as_fd(), session.lease.as_fd()])?;
     // If the session has gone in the meantime, the maildrop process sees the end of file and nothing else happens.

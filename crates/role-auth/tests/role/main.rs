@@ -4,6 +4,7 @@
 //! Without the usual harness, because fork(2) wants a process without threads. As root it runs in a mount name space of its own,
 //! with made-up users and PAM services; otherwise the tests that need them are skipped by name.
 
+mod external;
 mod hostile;
 mod rig;
 mod sasl;
@@ -97,6 +98,20 @@ fn all() -> Vec<Test> {
         a_user_of_an_earlier_store_is_not_looked_for_in_the_file,
         a_session_may_leave_at_any_step,
         looking_up_costs_the_same_for_everybody,
+    ));
+    all.extend(tests!(false, external:
+        a_certificate_logs_its_user_in_by_any_form_of_auth,
+        the_name_may_be_the_subjects_and_a_choice_of_several_is_the_clients,
+        whatever_is_no_proof_is_refused,
+        a_handshake_counts_on_the_session_that_it_took_place_on_and_on_no_other,
+        who_is_locked_out_stays_so,
+        a_handshake_cut_at_any_octet_harms_nobody,
+        what_no_honest_session_says_of_a_handshake_ends_it,
+        attempts_by_certificate_are_counted_and_delayed_as_others,
+        new_certificates_take_the_place_of_the_old,
+    ));
+    all.extend(tests!(true, external:
+        the_systems_users_are_let_in_as_shadow_and_pam_allow,
     ));
     all.extend(tests!(false, workers:
         a_slow_login_does_not_delay_another,

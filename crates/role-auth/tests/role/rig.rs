@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use confine::channel::{Channel, Message, Received};
 use confine::process::{self, Fork, Pid};
 use messages::auth::{
-    Attempt, AuthConfig, Backend, DecoyKey, Denial, NewSession, TlsFacts, ToAuth, Verdict,
+    Attempt, AuthConfig, Backend, DecoyKey, Denial, ExternalUser, Handshake, NewSession,
+    ServerRandom, TlsFacts, ToAuth, Verdict,
 };
 use messages::log::Record;
 use messages::role::{Confinement, Report, Start};
@@ -76,6 +77,7 @@ pub fn configuration(directory: &Path) -> AuthConfig {
         apop_secrets: None,
         address_domains: None,
         mechanisms: SaslMechanism::ALL.to_vec(),
+        external_user: Some(ExternalUser::MailAddress),
         decoy_key: DecoyKey([7; 32]),
         tokens: None,
         login_attempts: 3,
@@ -214,7 +216,7 @@ impl Rig {
     /// What auth and its workers have computed so far.
     pub fn processor_time(&self) -> Duration {
         let workers = children(self.pid).into_iter().map(processor_time);
-        processor_time(self.pid) + workers.sum()
+        processor_time(self.pid) + workers.sum::<Duration>()
     }
 
     /// Asserts that auth still serves.
@@ -259,6 +261,7 @@ impl Session {
             }
             (Verdict::Denied(denial), _) => Err(denial),
             (Verdict::Challenge(octets), _) => panic!("challenge: {}", octets.escape_ascii()),
+            (Verdict::ServerRandom(_), _) => panic!("a random number"),
         }
     }
 
@@ -286,6 +289,21 @@ impl Session {
     pub fn respond(&self, octets: &[u8]) {
         let attempt = Attempt::SaslResponse(Secret::copied_from(octets));
         self.channel.send(&attempt, &[]).unwrap();
+    }
+
+    /// Asks for the random number of its handshake.
+    pub fn server_random(&self) -> ServerRandom {
+        self.channel.send(&Attempt::ServerRandom, &[]).unwrap();
+        match receive_with(&self.channel) {
+            (Verdict::ServerRandom(random), _) => random,
+            (verdict, _) => panic!("no random number: {verdict:?}"),
+        }
+    }
+
+    /// Claims that this handshake has taken place.
+    pub fn show(&self, handshake: Handshake) {
+        let handshake = Attempt::Handshake(handshake);
+        self.channel.send(&handshake, &[]).unwrap();
     }
 
     /// Gives an exchange up.

@@ -131,7 +131,7 @@ fn shadow_group() -> u32 {
 }
 
 /// Auth as it runs in earnest: not root, but able to read /etc/shadow.
-fn rig(change: impl FnOnce(&mut AuthConfig)) -> Rig {
+pub fn rig(change: impl FnOnce(&mut AuthConfig)) -> Rig {
     let confinement = Confinement {
         identity: Some(Identity {
             uid: 65_534.try_into().unwrap(),

@@ -171,6 +171,7 @@ impl Rig {
             id: SessionId(self.next_id),
             peer: Some("192.0.2.1:1024".parse().unwrap()),
             account,
+            certificate_shown: false,
         };
         self.next_id += 1;
         let (stream, theirs) = UnixStream::pair().unwrap();

@@ -56,6 +56,22 @@ impl Configuration {
             let in_key = |(key, problem): (&str, String)| ConfigurationError::in_key(key, problem);
             oauth.token().map_err(in_key)?;
         }
+        let external =
+            |mechanisms: &Vec<SaslMechanism>| mechanisms.contains(&SaslMechanism::External);
+        if self.file.auth.mechanisms.as_ref().is_some_and(external)
+            && self.file.auth.external_user.is_none()
+        {
+            return Err(ConfigurationError::in_key(
+                "auth.mechanisms",
+                "EXTERNAL needs auth.external_user: what of a certificate is a user's name",
+            ));
+        }
+        if self.file.auth.external_user.is_some() && self.client_authorities().is_none() {
+            return Err(ConfigurationError::in_key(
+                "auth.external_user",
+                "needs tls.client_ca: who vouches for clients' certificates",
+            ));
+        }
         self.check_tls()?;
         Location::parse(&self.file.maildrop.location)
             .map_err(|error| ConfigurationError::in_key("maildrop.location", error))?;

@@ -166,6 +166,8 @@ pub struct Auth {
     /// SASL mechanisms. Default: PLAIN and LOGIN, SCRAM-SHA-256 where the users file is the only store, OAUTHBEARER and XOAUTH2
     /// where OAuth is configured.
     pub mechanisms: Option<Vec<SaslMechanism>>,
+    /// What of a client's certificate is a user's name; absent: no EXTERNAL.
+    pub external_user: Option<ExternalUser>,
     /// The least time that a first failed attempt takes; it doubles with each.
     pub failure_delay: Span,
     /// Verifications at the same time.
@@ -188,6 +190,7 @@ impl Default for Auth {
             pam_service: "popa3d".into(),
             apop_secrets: None,
             mechanisms: None,
+            external_user: None,
             failure_delay: Span(Duration::from_secs(1)),
             workers: 4,
             dummy_setting: None,
@@ -196,6 +199,16 @@ impl Default for Auth {
             cleartext_networks: Vec::new(),
         }
     }
+}
+
+/// `auth.external_user`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExternalUser {
+    /// A mail address among the subject's alternative names (`rfc822Name`).
+    Email,
+    /// The subject's common name.
+    Cn,
 }
 
 /// A name in `auth.backends`.

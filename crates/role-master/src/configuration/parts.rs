@@ -1,7 +1,7 @@
 //! Each role's part of the configuration, as the values that the role is started with.
 
 use messages::SaslMechanism;
-use messages::auth::{AddressDomains, AuthConfig, Backend, DecoyKey};
+use messages::auth::{AddressDomains, AuthConfig, Backend, DecoyKey, ExternalUser};
 use messages::keyholder::KeyholderConfig;
 use messages::listener::ListenerConfig;
 use messages::locker::LockerConfig;
@@ -85,6 +85,10 @@ impl Configuration {
         let auth = &self.file.auth;
         AuthConfig {
             mechanisms: self.mechanisms(),
+            external_user: self.file.auth.external_user.map(|user| match user {
+                file::ExternalUser::Email => ExternalUser::MailAddress,
+                file::ExternalUser::Cn => ExternalUser::CommonName,
+            }),
             decoy_key: decoy_key.clone(),
             tokens: self.file.oauth.as_ref().map(|oauth| oauth.tokens()),
             backends: self.backends(),
@@ -155,10 +159,17 @@ impl Configuration {
         }
     }
 
+    /// Whether a client may log in by a certificate.
+    pub fn has_external(&self) -> bool {
+        self.mechanisms().contains(&SaslMechanism::External)
+    }
+
     /// The mechanisms offered somewhere, the strongest first. Clients that know SCRAM take it and nothing else, so by itself it
     /// is offered only where every user could have a verifier.
     fn mechanisms(&self) -> Vec<SaslMechanism> {
-        use SaslMechanism::{Login, OAuthBearer, Plain, ScramSha256, ScramSha256Plus, XOAuth2};
+        use SaslMechanism::{
+            External, Login, OAuthBearer, Plain, ScramSha256, ScramSha256Plus, XOAuth2,
+        };
         let mut mechanisms = match &self.file.auth.mechanisms {
             Some(mechanisms) => mechanisms.clone(),
             None if self.backends() == [Backend::UsersFile] => {
@@ -168,6 +179,9 @@ impl Configuration {
         };
         if self.file.auth.mechanisms.is_none() && self.has_oauth() {
             mechanisms.extend([OAuthBearer, XOAuth2]);
+        }
+        if self.file.auth.mechanisms.is_none() && self.file.auth.external_user.is_some() {
+            mechanisms.push(External);
         }
         mechanisms.sort_unstable();
         mechanisms.dedup();

@@ -3,6 +3,7 @@
 mod activation;
 mod certificates;
 mod clients;
+mod external;
 mod handshakes;
 mod policy;
 mod secrets;
