@@ -14,6 +14,11 @@ fn holds(name: &str) {
 }
 
 #[test]
+fn handshakes_are_taken_apart_and_prove_nothing_without_an_authority() {
+    holds("client-handshake");
+}
+
+#[test]
 fn sasl_server_half_authenticates_nobody_unchecked() {
     holds("sasl-server");
 }

@@ -1,5 +1,6 @@
 //! The targets.
 
+mod client_proof;
 mod maildrop;
 mod memory;
 mod messages;
@@ -23,6 +24,7 @@ pub struct Target {
 
 /// All of them.
 pub const TARGETS: &[Target] = &[
+    client_proof::HANDSHAKE,
     sasl::SERVER,
     sasl::CLIENT,
     sasl::READERS,
