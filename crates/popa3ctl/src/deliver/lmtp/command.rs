@@ -46,7 +46,7 @@ impl Command {
                 .ok_or(SYNTAX),
             "MAIL" => mail(rest),
             "RCPT" => match path(rest, "TO:")? {
-                (address, _) if address.is_empty() => Err(SYNTAX),
+                ("", _) => Err(SYNTAX),
                 (address, parameters) if parameters.trim().is_empty() => {
                     Ok(Command::Rcpt(address.to_owned()))
                 }
