@@ -255,18 +255,28 @@ impl Drop for Locked {
 }
 
 /// `None` where no file may be made beside the mbox, as in a spool directory; fcntl alone must do there.
+///
+/// The file gets the lock's name when it says whose it is: a kill in between leaves no lock that nobody can tell to be stale.
 fn dotlock(path: &Path, patience: Instant) -> io::Result<Option<PathBuf>> {
     let lock = beside(path, ".lock");
+    let pid = std::process::id();
+    let own = beside(path, &format!(".lock.{pid}"));
+    let taken = fs::write(&own, owner(pid)).and_then(|()| link_when_free(&own, &lock, patience));
+    let _ = fs::remove_file(&own);
+    match taken {
+        Ok(()) => Ok(Some(lock)),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn link_when_free(own: &Path, lock: &Path, patience: Instant) -> io::Result<()> {
     loop {
-        match OpenOptions::new().write(true).create_new(true).open(&lock) {
-            Ok(mut file) => {
-                write!(file, "{}", std::process::id())?;
-                return Ok(Some(lock));
-            }
+        match fs::hard_link(own, lock) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                if is_stale(&lock) {
+                if is_stale(lock) {
                     // Another may have been faster.
-                    let _ = fs::remove_file(&lock);
+                    let _ = fs::remove_file(lock);
                 } else if Instant::now() >= patience {
                     return Err(io::Error::new(
                         io::ErrorKind::WouldBlock,
@@ -276,23 +286,40 @@ fn dotlock(path: &Path, patience: Instant) -> io::Result<Option<PathBuf>> {
                     thread::sleep(LOCK_INTERVAL);
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(None),
-            Err(error) => return Err(error),
+            linked => return linked,
         }
     }
+}
+
+/// What a lock says of its process: its id, which is what other programs read, and when it was started, since ids are used again.
+fn owner(pid: u32) -> String {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // Field 22 of proc(5), counted from behind the name, which may hold anything.
+    let started = stat
+        .rsplit_once(')')
+        .and_then(|(_, fields)| fields.split_whitespace().nth(19));
+    format!("{pid} {}", started.unwrap_or_default())
 }
 
 /// Its process is gone, or it is older than any delivery takes.
 fn is_stale(lock: &Path) -> bool {
     let age = fs::metadata(lock).and_then(|metadata| metadata.modified());
     let is_old = age.is_ok_and(|made| made.elapsed().is_ok_and(|age| age > STALE_DOTLOCK));
-    let process = fs::read_to_string(lock)
-        .ok()
-        .and_then(|text| text.trim().parse::<i32>().ok());
-    let is_gone = process
+    let text = fs::read_to_string(lock).unwrap_or_default();
+    let mut words = text.split_whitespace();
+    let pid = words.next().and_then(|word| word.parse::<i32>().ok());
+    let is_gone = pid
         .and_then(rustix::process::Pid::from_raw)
         .is_some_and(|pid| rustix::process::test_kill_process(pid) == Err(Errno::SRCH));
-    is_old || is_gone
+    let is_another = match (pid.and_then(|pid| u32::try_from(pid).ok()), words.next()) {
+        // What cannot be read proves nothing.
+        (Some(pid), Some(started)) => owner(pid)
+            .split_whitespace()
+            .nth(1)
+            .is_some_and(|other| other != started),
+        _ => false,
+    };
+    is_old || is_gone || is_another
 }
 
 #[cfg(test)]
@@ -360,7 +387,15 @@ mod tests {
         let lock = directory.path().join("mbox.lock");
         fs::write(&lock, "2147483647").unwrap();
         assert!(is_stale(&lock));
-        fs::write(&lock, std::process::id().to_string()).unwrap();
-        assert!(!is_stale(&lock));
+        let pid = std::process::id();
+        for (text, stale) in [
+            (pid.to_string(), false),
+            (owner(pid), false),
+            (format!("{pid} 1"), true),
+            (String::new(), false),
+        ] {
+            fs::write(&lock, &text).unwrap();
+            assert_eq!(is_stale(&lock), stale, "{text:?}");
+        }
     }
 }
