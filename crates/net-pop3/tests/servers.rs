@@ -342,7 +342,11 @@ fn this_projects_server_in_utf8_and_its_languages() {
     setup.as_ordinary_user(|site| {
         site.deliver(ALICE, mail.as_bytes());
         let _server = site.serve();
-        let mut connected = plain(site.address).connect().unwrap();
+        let builder = Pop3::builder()
+            .host(site.address.ip().to_string())
+            .port(site.address.port())
+            .security(Security::Plain);
+        let mut connected = builder.clone().connect().unwrap();
         let offered = connected.capa().unwrap();
         assert!(offered.utf8 && !offered.utf8_user && offered.lang);
         assert_eq!(connected.languages().unwrap()[0], "en English");
@@ -360,7 +364,7 @@ fn this_projects_server_in_utf8_and_its_languages() {
         let message = session.retr(1).unwrap().to_vec().unwrap();
         assert_eq!(message, "Subject: \u{e9}\r\n\r\nx\r\n".as_bytes());
         session.quit().unwrap();
-        let mut connected = plain(site.address).connect().unwrap();
+        let mut connected = builder.connect().unwrap();
         connected.utf8().unwrap();
         let mut session = connected.login(&credentials()).unwrap();
         assert_eq!(session.retr(1).unwrap().to_vec().unwrap(), message);
