@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::fs::{FallocateFlags, fallocate};
 use tracer::disk;
 
 use system_tests::random::Random;
@@ -36,7 +37,8 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Makes one of this kind (`ext4` or `xfs`) in `directory`, and mounts it.
+    /// Makes one of this kind (`ext4`, `xfs` or `tmpfs`) in `directory`, and mounts it. Of a tmpfs nothing is left after a
+    /// power cut.
     ///
     /// # Errors
     /// There is no such mkfs, or mounting is not possible.
@@ -45,8 +47,14 @@ impl Disk {
             image: directory.join("image"),
             mounted: directory.join("mounted"),
         };
-        File::create(&disk.image)?.set_len(IMAGE_OCTETS)?;
         fs::create_dir(&disk.mounted)?;
+        if kind == "tmpfs" {
+            let mut command = Command::new("mount");
+            command.args(["-t", "tmpfs", "-o", "size=8m", "tmpfs"]);
+            run(command.arg(&disk.mounted))?;
+            return Ok(disk);
+        }
+        File::create(&disk.image)?.set_len(IMAGE_OCTETS)?;
         run(Command::new(format!("mkfs.{kind}"))
             .arg("-q")
             .arg(&disk.image))?;
@@ -86,6 +94,30 @@ impl Disk {
         disk::shut_down(&File::open(&self.mounted)?)?;
         self.unmount()?;
         self.mount()
+    }
+
+    /// Fills it to the last octet that a user can have.
+    ///
+    /// # Errors
+    /// Something else than the wanted failed.
+    pub fn fill(&self) -> io::Result<()> {
+        let filler = File::create(self.mounted.join("filler"))?;
+        let mut at = 0;
+        for octets in [64 << 20, 1 << 20, PAGE] {
+            while fallocate(&filler, FallocateFlags::empty(), at, octets).is_ok() {
+                at += octets;
+            }
+        }
+        let _ = filler.sync_all();
+        Ok(())
+    }
+
+    /// Makes room again.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn make_room(&self) -> io::Result<()> {
+        fs::remove_file(self.mounted.join("filler"))
     }
 
     fn mount(&self) -> io::Result<()> {

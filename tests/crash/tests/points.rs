@@ -78,6 +78,29 @@ fn no_power_cut_of_the_sample_leaves_a_maildir_that_it_should_not() {
     cut_power(&["--maildir"]);
 }
 
+#[test]
+fn mail_is_deleted_on_a_full_disk() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped, needs root");
+        return;
+    }
+    for kind in ["ext4", "xfs", "tmpfs"] {
+        let has_mkfs = Command::new(format!("mkfs.{kind}")).arg("-V").output();
+        if kind != "tmpfs" && has_mkfs.is_err() {
+            println!("skipped, there is no mkfs.{kind}");
+            continue;
+        }
+        let output = Command::new(env!("CARGO_BIN_EXE_crash"))
+            .args(["full", kind])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        let complained = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{kind}: {said}{complained}");
+        assert!(said.contains("44 reported done; deleted in 44"), "{said}");
+    }
+}
+
 fn cut_power(more: &[&str]) {
     if !rustix::process::geteuid().is_root() {
         println!("skipped, needs root");

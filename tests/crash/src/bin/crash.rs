@@ -3,6 +3,7 @@
 //!     crash points  [--points N] [--seed N] [--threads N] [--directory DIRECTORY]
 //!     crash maildir [--points N] [--seed N] [--threads N] [--directory DIRECTORY] [--rounds N]
 //!     crash power ext4|xfs [--points N] [--seed N] [--directory DIRECTORY] [--maildir]
+//!     crash full ext4|xfs|tmpfs
 //!     crash server [--step N] [--alone] [--dovecot]
 //!
 //! `points` tries every call in every way, for every shape of mailbox and size of batches, in a random order, up to as many
@@ -43,6 +44,9 @@ const MAX_CUTS: usize = 100_000;
 
 /// What may come with a power cut.
 const KILLS: [Fault; 3] = [Fault::Before, Fault::After, Fault::Torn];
+
+/// What a full disk says: `ENOSPC`.
+const NO_SPACE: i32 = 28;
 
 /// Set where the program runs in a mount name space of its own.
 const INSIDE: &str = "CRASH_INSIDE";
@@ -87,8 +91,14 @@ fn run(arguments: &[String]) -> Result<Sums, Box<dyn Error>> {
             let kind = arguments.get(1).ok_or("power: ext4 or xfs?")?;
             power(&campaign, kind, is_given("--maildir"))
         }
+        Some("full") => full(
+            &campaign,
+            arguments.get(1).ok_or("full: ext4, xfs or tmpfs?")?,
+        ),
         Some("server") => server(step, is_given("--alone"), is_given("--dovecot")),
-        _ => Err("usage: crash points|maildir|power|server …; see the head of its source".into()),
+        _ => Err(
+            "usage: crash points|maildir|power|full|server …; see the head of its source".into(),
+        ),
     }
 }
 
@@ -262,14 +272,7 @@ fn named(complaint: Option<String>, name: &str, fault: Fault, call: usize) -> Op
 }
 
 fn power(campaign: &Campaign<'_>, kind: &str, maildir: bool) -> Result<Sums, Box<dyn Error>> {
-    if std::env::var_os(INSIDE).is_none() {
-        let mut unshare = Command::new("unshare");
-        unshare.args(["--mount", "--propagation", "private"]);
-        unshare
-            .arg(std::env::current_exe()?)
-            .args(std::env::args_os().skip(1));
-        return Err(unshare.env(INSIDE, "").exec().into());
-    }
+    enter_own_mounts()?;
     let scratch = tempfile::tempdir_in(campaign.directory)?;
     let disk = Disk::new(scratch.path(), kind)?;
     let mut random = Random::new(campaign.seed);
@@ -278,6 +281,55 @@ fn power(campaign: &Campaign<'_>, kind: &str, maildir: bool) -> Result<Sums, Box
         true => cut_maildirs(&disk, most, &mut random),
         false => cut_mailboxes(&disk, most, &mut random),
     }
+}
+
+/// Begins anew where what is mounted is not seen outside, unless that has been done.
+fn enter_own_mounts() -> io::Result<()> {
+    if std::env::var_os(INSIDE).is_some() {
+        return Ok(());
+    }
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--mount", "--propagation", "private"]);
+    unshare
+        .arg(std::env::current_exe()?)
+        .args(std::env::args_os().skip(1));
+    Err(unshare.env(INSIDE, "").exec())
+}
+
+/// Opens each mailbox, has the disk filled to the last octet, and deletes.
+fn full(campaign: &Campaign<'_>, kind: &str) -> Result<Sums, Box<dyn Error>> {
+    enter_own_mounts()?;
+    let scratch = tempfile::tempdir_in(campaign.directory)?;
+    let disk = Disk::new(scratch.path(), kind)?;
+    let mut place = Place::new(disk.path(), &driver()?, BATCHES[0])?;
+    let mut sums = Sums::default();
+    for shape in shapes::all().iter().filter(|shape| shape.early.is_empty()) {
+        for batch in BATCHES {
+            place.set_batch(batch);
+            place.reset(&shape.messages.concat())?;
+            place.open(None)?;
+            disk.fill()?;
+            let outcome = place.update(shape, None)?;
+            let deleted = std::fs::read(place.mailbox())? == shape.after();
+            disk.make_room()?;
+            let complaint = match outcome.done && deleted {
+                true => place.complaint()?,
+                false => Some(outcome.said),
+            };
+            let count = Count {
+                points: 1,
+                hit: 1,
+                reported: outcome.done.into(),
+                deleted: deleted.into(),
+                bad: complaint.is_some().into(),
+                twice: 0,
+            };
+            let name = format!("{}, batches of {batch}", shape.name);
+            let fault = Fault::Lasting(NO_SPACE);
+            sums.add(fault, count, named(complaint, &name, fault, 0));
+        }
+    }
+    Ok(sums)
 }
 
 fn cut_mailboxes(disk: &Disk, most: usize, random: &mut Random) -> Result<Sums, Box<dyn Error>> {

@@ -50,7 +50,7 @@ pub use keeper::Keeper;
 use plan::{Plan, Stream};
 use slot::{Batch, Job, MAX_AREA, MAX_PLACE, Record, SLOT, State};
 
-/// Octets of a journal that stay allocated.
+/// Octets of a journal that are allocated when its mailbox is opened first, and stay so.
 pub const KEPT_OCTETS: u64 = 64 * 1024;
 
 /// Where the plan begins.

@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 
-use super::carry::is_uncut;
+use super::carry::{is_uncut, take_space};
 use super::sum::Sum;
 use super::{
     BLOCK, Batch, Doing, Held, Job, Journal, KEPT_OCTETS, PLAN, Plan, Record, SLOT, State, Trouble,
@@ -280,6 +280,10 @@ impl Journal {
         }
         if !is_clean || say_again {
             self.record(State::Idle)?;
+        }
+        if length < KEPT_OCTETS {
+            // For the day when the disk is full. If it is today, there is nothing to be done about it here.
+            let _ = take_space(&self.file, KEPT_OCTETS);
         }
         Ok(())
     }

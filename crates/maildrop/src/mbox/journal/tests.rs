@@ -499,6 +499,14 @@ fn a_journal_that_cannot_be_made_out_is_set_aside() {
 }
 
 #[test]
+fn the_space_for_the_day_when_the_disk_is_full_is_taken_when_the_mailbox_is_opened() {
+    let bench = Bench::new();
+    assert!(bench.recover().is_empty());
+    let octets = bench.journal_octets();
+    assert!(octets.len() as u64 == KEPT_OCTETS && octets.iter().all(|&octet| octet == 0));
+}
+
+#[test]
 fn nothing_is_changed_where_there_is_no_space_for_the_journal() {
     let bench = Bench::new();
     // A journal that cannot be written stands for a full disk here; the crash tests fill one.
