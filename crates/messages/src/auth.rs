@@ -90,6 +90,8 @@ pub struct AuthConfig {
     pub pam_service: String,
     /// The store of APOP secrets (`user:secret` a line); `None` turns APOP off.
     pub apop_secrets: Option<PathBuf>,
+    /// The file of app passwords; `None` where there are none.
+    pub app_passwords: Option<PathBuf>,
     /// Virtual domains by local address; `None` turns them off.
     pub address_domains: Option<AddressDomains>,
     /// The SASL mechanisms that are offered somewhere.

@@ -5,11 +5,13 @@
 #![forbid(unsafe_code)]
 
 mod accounts;
+mod app_password;
 mod convert;
 mod deliver;
 mod helper;
 mod mailbox;
 mod state;
+mod text_file;
 mod uidl;
 mod user;
 mod users_file;

@@ -5,12 +5,14 @@
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::PathBuf;
 
+use app_passwords::Restriction;
 use clap::{Args, Subcommand};
 use rustix::rand::{GetRandomFlags, getrandom};
 use sasl::saslprep::prepare_name;
 use sasl::scram::{DEFAULT_ITERATIONS, Hash, SALT_OCTETS, Verifier};
 use zeroize::Zeroizing;
 
+use crate::app_password;
 use crate::users_file::UsersFile;
 
 /// Octets of a password: auth refuses longer ones.
@@ -34,6 +36,9 @@ pub enum Command {
         /// Home directory.
         #[arg(long, requires = "uid")]
         home: Option<String>,
+        /// What a login by this password may do with the mail; everything, if this is left out.
+        #[arg(long, value_parser = app_password::parse_restriction)]
+        rights: Option<Restriction>,
         /// The user's own maildrop: `mbox:…` or `maildir:…`.
         #[arg(long)]
         maildrop: Option<String>,
@@ -50,6 +55,9 @@ pub enum Command {
         #[command(flatten)]
         who: Who,
     },
+    /// Further passwords of users, in a file of their own.
+    #[command(subcommand)]
+    AppPassword(app_password::Command),
     /// Lists the users, and how their passwords are kept.
     List {
         /// The users file.
@@ -86,17 +94,21 @@ pub fn run(command: Command) -> Result<(), String> {
             uid,
             gid,
             home,
+            rights,
             maildrop,
         } => {
             check_name(&who.name)?;
             let number = |id: Option<u32>| id.map(|id| id.to_string()).unwrap_or_default();
-            let fields = [
+            let mut fields = [
                 number(uid),
                 number(gid),
                 home.unwrap_or_default(),
                 maildrop.unwrap_or_default(),
             ];
             check_fields(&fields)?;
+            if let (Some(rights), [.., last]) = (rights, &mut fields) {
+                *last = format!("{}:{last}", rights.name());
+            }
             UsersFile::change(&who.file, |users| {
                 users.check_unknown(&who.name)?;
                 let verifier = read_verifier(&cost)?;
@@ -109,6 +121,7 @@ pub fn run(command: Command) -> Result<(), String> {
             users.set_hash(&who.name, &verifier)
         }),
         Command::Del { who } => UsersFile::change(&who.file, |users| users.remove(&who.name)),
+        Command::AppPassword(command) => app_password::run(command),
         Command::List { file } => {
             let mut output = io::stdout().lock();
             for user in UsersFile::read(&file)?.users() {
@@ -121,7 +134,7 @@ pub fn run(command: Command) -> Result<(), String> {
 }
 
 /// What auth can look up, and what clients can send.
-fn check_name(name: &str) -> Result<(), String> {
+pub fn check_name(name: &str) -> Result<(), String> {
     if name.starts_with('#') || name.contains(':') || name.trim() != name {
         return Err(format!("{name:?} cannot be a name in a users file"));
     }
@@ -166,7 +179,8 @@ fn read_verifier(cost: &Cost) -> Result<String, String> {
     Ok(verifier.to_text())
 }
 
-fn read_password() -> io::Result<Zeroizing<String>> {
+/// From the terminal, or the first line of standard input.
+pub fn read_password() -> io::Result<Zeroizing<String>> {
     if io::stdin().is_terminal() {
         let password = Zeroizing::new(rpassword::prompt_password("Password: ")?);
         let again = Zeroizing::new(rpassword::prompt_password("Again: ")?);

@@ -1,19 +1,12 @@
 //! A users file as lines: what is not changed stays as it is, comments and errors too.
-//!
-//! Written anew beside the old one and renamed, so that auth reads the one or the other, whole; owner and mode stay, and a new
-//! file is its owner's alone. Two of us at a time are kept apart by a lock on the directory.
 
-use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use rustix::fs::{FlockOperation, flock};
+use app_passwords::Restriction;
 use sasl::scram::Verifier;
 use zeroize::Zeroizing;
 
-/// The most that others may do with the file; auth refuses it otherwise.
-const MAX_MODE: u32 = 0o640;
+use crate::text_file;
 
 /// The text of a file.
 pub struct UsersFile {
@@ -54,7 +47,16 @@ impl<'a> Line<'a> {
         let mut fields = rest
             .splitn(4, ':')
             .map(|field| Some(field).filter(|field| !field.is_empty()));
-        std::array::from_fn(|_| fields.next().flatten())
+        let mut fields: [_; 4] = std::array::from_fn(|_| fields.next().flatten());
+        let [.., last] = &mut fields;
+        // Rights stand ahead of the maildrop, or in its place.
+        let (first, behind) = last
+            .and_then(|last| last.split_once(':'))
+            .unwrap_or((last.unwrap_or_default(), ""));
+        if Restriction::of_name(first).is_some() {
+            *last = Some(behind).filter(|behind| !behind.is_empty());
+        }
+        fields
     }
 
     /// How the password is kept, for a list.
@@ -79,12 +81,7 @@ impl UsersFile {
     /// # Errors
     /// One sentence with its name.
     pub fn read(path: &Path) -> Result<Self, String> {
-        match fs::read_to_string(path) {
-            Ok(text) => Ok(Self {
-                text: Zeroizing::new(text),
-            }),
-            Err(error) => Err(format!("{}: {error}", path.display())),
-        }
+        text_file::read(path).map(|text| Self { text })
     }
 
     /// Reads a file, which need not exist yet, changes it, and writes it anew.
@@ -95,49 +92,14 @@ impl UsersFile {
         path: &Path,
         change: impl FnOnce(&mut Self) -> Result<(), String>,
     ) -> Result<(), String> {
-        let text = |error: io::Error| format!("{}: {error}", path.display());
-        // A link stays one.
-        let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        let directory = File::open(directory_of(path)).map_err(text)?;
-        flock(&directory, FlockOperation::LockExclusive).map_err(|error| text(error.into()))?;
-        let old = match fs::metadata(path) {
-            Ok(metadata) => Some(metadata),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(text(error)),
-        };
-        let mut users = match old {
-            Some(_) => Self::read(path)?,
-            None => Self {
-                text: Zeroizing::default(),
-            },
-        };
-        change(&mut users)?;
-        let new = path.with_file_name(format!(
-            ".{}.{}",
-            path.file_name().unwrap_or_default().display(),
-            std::process::id()
-        ));
-        let written = users
-            .write(&new, old.as_ref())
-            .and_then(|()| fs::rename(&new, path));
-        if written.is_err() {
-            drop(fs::remove_file(&new));
-        }
-        written.and_then(|()| directory.sync_all()).map_err(text)
-    }
-
-    fn write(&self, path: &Path, old: Option<&fs::Metadata>) -> io::Result<()> {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)?;
-        if let Some(old) = old {
-            fchown(&file, Some(old.uid()), Some(old.gid()))?;
-            file.set_permissions(Permissions::from_mode(old.mode() & MAX_MODE))?;
-        }
-        file.write_all(self.text.as_bytes())?;
-        file.sync_all()
+        text_file::change(path, |text| {
+            let mut users = Self {
+                text: Zeroizing::new(std::mem::take(text)),
+            };
+            change(&mut users)?;
+            *text = std::mem::take(&mut users.text);
+            Ok(())
+        })
     }
 
     /// The lines that name users.
@@ -211,13 +173,6 @@ impl UsersFile {
     }
 }
 
-fn directory_of(path: &Path) -> PathBuf {
-    match path.parent() {
-        Some(parent) if parent != Path::new("") => parent.to_owned(),
-        _ => PathBuf::from("."),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -264,6 +219,13 @@ mod tests {
             fields,
             [[Some("1"), Some("2"), None, Some("mbox:/a:b")], [None; 4]]
         );
+    }
+
+    #[test]
+    fn rights_are_no_part_of_the_maildrop() {
+        let users = users("a:x:1:1::read-only:maildir:/m\nb:x::::no-delete\nc:x::::mbox:/a:b\n");
+        let maildrops: Vec<_> = users.users().map(|line| line.fields()[3]).collect();
+        assert_eq!(maildrops, [Some("maildir:/m"), None, Some("mbox:/a:b")]);
     }
 
     #[test]

@@ -116,3 +116,82 @@ fn what_nobody_could_log_in_with_changes_nothing() {
         assert_eq!(fs::read_to_string(&path).unwrap(), before, "{arguments:?}");
     }
 }
+
+#[test]
+fn an_app_password_is_drawn_printed_once_listed_and_deleted() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("app-passwords");
+    let file = path.to_str().unwrap();
+    let add = |label: &str, more: &[&str], input: &str| {
+        let arguments = ["app-password", "add", file, "joe", "--label", label];
+        popa3ctl(&[&arguments, more].concat(), input)
+    };
+    let limits = [
+        "--expires",
+        "2999-01-31",
+        "--networks",
+        "192.0.2.0/24,::1",
+        "--rights",
+        "read-only",
+    ];
+    let printed = add("phone", &limits, "");
+    assert!(printed.status.success(), "{printed:?}");
+    let printed = String::from_utf8(printed.stdout).unwrap();
+    let password = printed.trim_end();
+    assert!(app_passwords::is_generated(password), "{printed:?}");
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(!text.contains(password));
+    let entry = app_passwords::AppPassword::parse(text.trim_end());
+    assert!(entry.unwrap().unwrap().hash.is_of(password.as_bytes()));
+    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
+
+    // The same again for another label, from elsewhere; not a person's own.
+    fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+    let given = add("desk", &["--stdin"], &printed);
+    assert!(
+        given.status.success() && given.stdout.is_empty(),
+        "{given:?}"
+    );
+    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o640);
+    for (label, more, input) in [
+        ("mine", &["--stdin"][..], "correct horse battery staple\n"),
+        ("phone", &[], ""),
+        ("my phone", &[], ""),
+        ("x", &["--expires", "yesterday"], ""),
+        ("x", &["--networks", "here"], ""),
+        ("x", &["--rights", "full"], ""),
+    ] {
+        let refused = add(label, more, input);
+        assert!(!refused.status.success() && refused.stdout.is_empty());
+    }
+    assert_eq!(
+        ok(&["app-password", "list", file], ""),
+        "joe\tphone\tread-only\t2999-01-31\t192.0.2.0/24,::1/128\njoe\tdesk\tfull\tnever\teverywhere\n"
+    );
+    assert_eq!(ok(&["app-password", "list", file, "ann"], ""), "");
+    let delete = ["app-password", "del", file, "joe", "--label", "phone"];
+    ok(&delete, "");
+    refused(&delete, "");
+    let left = ok(&["app-password", "list", file, "joe"], "");
+    assert_eq!(left, "joe\tdesk\tfull\tnever\teverywhere\n");
+}
+
+#[test]
+fn rights_go_into_the_users_line_ahead_of_the_maildrop() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("users");
+    let file = path.to_str().unwrap();
+    let cheap = ["--iterations", "4096", "--rights", "no-delete"];
+    ok(&[&["add", file, "joe"], &cheap[..]].concat(), "secret\n");
+    let with_maildrop = ["--maildrop", "maildir:/m"];
+    ok(
+        &[&["add", file, "ann"], &cheap[..], &with_maildrop].concat(),
+        "secret\n",
+    );
+    let text = fs::read_to_string(&path).unwrap();
+    let ends: Vec<&str> = text
+        .lines()
+        .map(|line| line.split_once("=::::").unwrap().1)
+        .collect();
+    assert_eq!(ends, ["no-delete", "no-delete:maildir:/m"]);
+}

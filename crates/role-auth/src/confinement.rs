@@ -109,6 +109,7 @@ fn directories_of(configuration: &AuthConfig) -> BTreeSet<PathBuf> {
     let files = [
         Some(&configuration.users_file),
         configuration.apop_secrets.as_ref(),
+        configuration.app_passwords.as_ref(),
     ];
     let parents = files.into_iter().flatten().filter_map(|file| file.parent());
     let domains = configuration.address_domains.as_ref();
@@ -134,6 +135,7 @@ mod tests {
             users_file: "/srv/mail/users".into(),
             pam_service: String::new(),
             apop_secrets: Some("/secrets".into()),
+            app_passwords: Some("/srv/apps/passwords".into()),
             address_domains: Some(AddressDomains {
                 home: "/vhome".into(),
                 auth: "auth".into(),
@@ -152,7 +154,7 @@ mod tests {
             own: None,
         };
         let directories = directories_of(&configuration);
-        let expected = ["/srv/mail", "/vhome"].map(PathBuf::from);
+        let expected = ["/srv/apps", "/srv/mail", "/vhome"].map(PathBuf::from);
         assert_eq!(directories, BTreeSet::from(expected));
     }
 }

@@ -72,6 +72,15 @@ pub enum Outcome {
         /// Who says so.
         source: Source,
     },
+    /// An app password is right.
+    AcceptedApp {
+        /// Whose maildrop may be opened, with the rights of that app password.
+        account: Account,
+        /// Where the account is from.
+        source: Source,
+        /// Which app password; for the log.
+        label: String,
+    },
     /// They are not, or it cannot be told.
     Refused {
         /// The name, only if there is such a user: people type passwords in place of names.
@@ -170,6 +179,8 @@ pub enum Refusal {
     NotServed,
     /// A user with an APOP secret sent a password (RFC 1939 section 13).
     ApopOnly,
+    /// An app password that is not taken: which, and why.
+    AppPassword(String),
     /// SCRAM, and what is stored of the password is no verifier of that hash.
     NoVerifier,
     /// An access token that is not accepted, for this reason.
@@ -206,6 +217,7 @@ impl Refusal {
             | Refusal::Root
             | Refusal::NotServed
             | Refusal::ApopOnly
+            | Refusal::AppPassword(_)
             | Refusal::NoVerifier
             | Refusal::Token(_)
             | Refusal::NoCertificate
@@ -296,6 +308,7 @@ impl fmt::Display for Refusal {
             Refusal::NotOffered => "mechanism not offered any more",
             Refusal::Token(reason)
             | Refusal::Certificate(reason)
+            | Refusal::AppPassword(reason)
             | Refusal::Exchange(reason)
             | Refusal::BadRecord(reason)
             | Refusal::Unusable(reason)
@@ -320,6 +333,7 @@ mod tests {
             Refusal::Root,
             Refusal::NotServed,
             Refusal::ApopOnly,
+            Refusal::AppPassword("app password phone has expired".to_owned()),
             Refusal::NoVerifier,
             Refusal::NoCertificate,
             Refusal::certificate("names nobody"),

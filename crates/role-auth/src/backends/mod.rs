@@ -5,6 +5,7 @@
 
 mod address_domains;
 mod apop;
+mod app_passwords;
 mod external;
 mod owner;
 mod pam;
@@ -23,6 +24,7 @@ use crate::hash::{Census, Checker, Usual};
 use crate::name::{Password, UserName};
 use crate::trust::Trust;
 use crate::work::{Credential, Outcome, Refusal, Request};
+use app_passwords::Finding;
 
 /// Everything a decision is made from.
 pub struct Stores {
@@ -121,7 +123,7 @@ impl Stores {
         }
     }
 
-    /// The first store that knows the user decides.
+    /// Virtual domains by address and users of APOP are apart from all others, who may have app passwords.
     fn password(&self, claim: &Claim<'_>) -> Outcome {
         match self.address_domain(claim) {
             address_domains::Domain::Decided(outcome) => return outcome,
@@ -130,6 +132,15 @@ impl Stores {
         if let Some(outcome) = self.has_apop_secret(claim) {
             return outcome;
         }
+        let finding = match self.app_password(claim) {
+            Finding::Right(found) => return self.log_in_by(claim, *found),
+            finding => finding,
+        };
+        finding.explain(self.own_password(claim))
+    }
+
+    /// The first store that knows the user decides.
+    fn own_password(&self, claim: &Claim<'_>) -> Outcome {
         for backend in &self.configuration.backends {
             let decided = match backend {
                 Backend::Pam => self.pam(claim),
@@ -171,6 +182,12 @@ fn survey(configuration: &AuthConfig) -> (Census, Vec<String>) {
                     Err(error) => complaints.push(error.to_string()),
                 }
             }
+        }
+    }
+    if let Some(path) = &configuration.app_passwords {
+        match app_passwords::survey(path) {
+            Ok(lines) => complaints.extend(lines),
+            Err(error) => complaints.push(error.to_string()),
         }
     }
     (census, complaints)

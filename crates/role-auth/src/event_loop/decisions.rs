@@ -44,7 +44,9 @@ impl EventLoop<'_> {
                     self.forget_session(token);
                 }
             }
-            Next::Accept { account, source } => self.accept(token, attempt, account, source),
+            Next::Accept { account, source } => {
+                self.accept(token, attempt, account, source, None);
+            }
             Next::Refuse { user, refusal } => self.refuse(token, attempt, user, &refusal),
             Next::Certificate { .. } => {
                 // A session has made a question to a worker of it.
@@ -96,7 +98,14 @@ impl EventLoop<'_> {
             return;
         }
         match outcome {
-            Outcome::Accepted { account, source } => self.accept(token, attempt, account, source),
+            Outcome::Accepted { account, source } => {
+                self.accept(token, attempt, account, source, None);
+            }
+            Outcome::AcceptedApp {
+                account,
+                source,
+                label,
+            } => self.accept(token, attempt, account, source, Some(label)),
             Outcome::Refused { user, refusal } => self.refuse(token, attempt, user, &refusal),
             Outcome::Found(found) => self.find(token, attempt, found),
         }
@@ -120,13 +129,22 @@ impl EventLoop<'_> {
         }
     }
 
-    fn accept(&mut self, token: Token, attempt: Underway, account: Account, source: Source) {
+    /// `credential` is the label of the app password that was proven, if it was one.
+    fn accept(
+        &mut self,
+        token: Token,
+        attempt: Underway,
+        account: Account,
+        source: Source,
+        credential: Option<String>,
+    ) {
         let limited = Some(account.rights).filter(|&rights| rights != Rights::Full);
         let record = |record: Record| {
             about(record, attempt.facts)
                 .with("user", &account.name)
                 .with("method", attempt.method.name())
                 .with("backend", source)
+                .with_some("credential", credential.as_deref())
                 .with_some("rights", limited.map(Rights::name))
         };
         let Some(session) = self.sessions.find(token) else {

@@ -4,6 +4,7 @@
 //! Without the usual harness, because fork(2) wants a process without threads. As root it runs in a mount name space of its own,
 //! with made-up users and PAM services; otherwise the tests that need them are skipped by name.
 
+mod app_passwords;
 mod external;
 mod hostile;
 mod rig;
@@ -113,6 +114,15 @@ fn all() -> Vec<Test> {
     all.extend(tests!(true, external:
         the_systems_users_are_let_in_as_shadow_and_pam_allow,
     ));
+    all.extend(tests!(false, app_passwords:
+        each_logs_in_with_its_label_and_its_rights,
+        plain_and_login_take_them_and_scram_the_users_own_only,
+        one_that_is_not_taken_is_a_wrong_password_and_the_log_says_why,
+        a_locked_account_has_none,
+        a_changed_file_counts_at_once_and_a_broken_one_harms_nobody_else,
+        no_password_is_too_strange_and_no_user_has_more_than_count,
+        how_many_a_user_has_does_not_change_what_a_wrong_password_costs,
+    ));
     all.extend(tests!(false, workers:
         a_slow_login_does_not_delay_another,
         more_attempts_than_workers_are_all_decided,
@@ -133,6 +143,7 @@ fn all() -> Vec<Test> {
     ));
     all.extend(tests!(true, system:
         shadow_decides_as_the_system_does,
+        app_passwords_serve_the_systems_users_while_their_accounts_are_good,
         pam_decides_as_its_service_says,
         pam_unix_knows_the_systems_users,
         a_slow_pam_module_does_not_delay_another_login,

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
@@ -75,6 +76,7 @@ pub fn configuration(directory: &Path) -> AuthConfig {
         users_file: directory.join("users"),
         pam_service: "popa3d-test".to_owned(),
         apop_secrets: None,
+        app_passwords: None,
         address_domains: None,
         mechanisms: SaslMechanism::ALL.to_vec(),
         external_user: Some(ExternalUser::MailAddress),
@@ -170,15 +172,31 @@ impl Rig {
         self.session_at("192.0.2.99:110", None)
     }
 
+    /// A new session of a client with this address.
+    pub fn session_of(&mut self, peer: Option<&str>) -> Session {
+        let peer = peer.map(|peer| peer.parse().unwrap());
+        self.announce(peer, "192.0.2.99:110", None)
+    }
+
     /// A new session of a client that connected to `local` and was greeted with `apop_timestamp`.
     pub fn session_at(&mut self, local: &str, apop_timestamp: Option<&str>) -> Session {
+        let peer = Some("192.0.2.1:1024".parse().unwrap());
+        self.announce(peer, local, apop_timestamp)
+    }
+
+    fn announce(
+        &mut self,
+        peer: Option<SocketAddr>,
+        local: &str,
+        apop_timestamp: Option<&str>,
+    ) -> Session {
         let id = SessionId(self.next_id);
         self.next_id += 1;
         let (channel, theirs) = Channel::pair().unwrap();
         let (lease, holder) = rustix::pipe::pipe().unwrap();
         let announced = NewSession {
             id,
-            peer: Some("192.0.2.1:1024".parse().unwrap()),
+            peer,
             local: Some(local.parse().unwrap()),
             apop_timestamp: apop_timestamp.map(str::to_owned),
         };

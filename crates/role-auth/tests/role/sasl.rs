@@ -19,7 +19,7 @@ fn verifier(hash: Hash) -> String {
 }
 
 /// `joe` and `one` with verifiers (one of SHA-1), `old` with a hash of crypt(3), `out` locked.
-fn users() -> String {
+pub fn users() -> String {
     let (ids, sha256) = (ids(), verifier(Hash::Sha256));
     let sha1 = verifier(Hash::Sha1);
     format!(
@@ -58,6 +58,21 @@ fn converse(session: &Session, offered: SaslMechanism, mut client: Client, tls: 
         let answer = client.respond(&session.challenge()).unwrap();
         session.respond(answer.as_bytes());
     }
+}
+
+/// The exchange as far as challenges go, without TLS.
+pub fn converse_as(session: &Session, offered: SaslMechanism, user: &str, password: &str) {
+    let mechanism = OFFERED
+        .iter()
+        .find(|(name, ..)| *name == offered)
+        .unwrap()
+        .1;
+    converse(
+        session,
+        offered,
+        client(mechanism, user, password, None),
+        None,
+    );
 }
 
 const OFFERED: [(SaslMechanism, Mechanism, &str); 6] = [
@@ -154,7 +169,7 @@ pub fn a_wrong_password_is_refused_as_everywhere() {
 }
 
 /// SCRAM up to the proof; the server's first message.
-fn prove(session: &Session, user: &str, password: &str) -> String {
+pub fn prove(session: &Session, user: &str, password: &str) -> String {
     let mut client = client(Mechanism::ScramSha256, user, password, None);
     session.start(SaslMechanism::ScramSha256, Some(&first(&mut client)));
     let challenge = session.challenge();

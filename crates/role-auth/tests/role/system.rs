@@ -11,10 +11,13 @@ use confine::identity::{Identity, NonRootGid};
 use messages::auth::{AddressDomains, AuthConfig, Backend, Denial};
 use messages::role::Confinement;
 
+use messages::Rights;
+
+use crate::app_passwords::{line, password};
 use crate::rig::{CHEAP_HASH, PATIENCE, Rig, USER, assert_same_cost, field};
 
 /// name, uid, the rest of the shadow line behind the name; CHEAP stands for the hash of `secret`.
-const USERS: [(&str, u32, &str); 9] = [
+const USERS: [(&str, u32, &str); 10] = [
     ("joe", USER, "CHEAP:19000:0:99999:7:::"),
     ("ann", USER + 1, "CHEAP:19000:0:99999:7:::"),
     ("locked", USER + 2, "!CHEAP:19000:0:99999:7:::"),
@@ -31,6 +34,7 @@ const USERS: [(&str, u32, &str); 9] = [
         USER + 7,
         "$y$j9T$uucIQOyT.tBwlbA9E9Bq2/$Nm4KFSw0q4aPRZq90sJwyEqaAYhaV.0H2EPcaFD2Wp2:19000::::::",
     ),
+    ("keyed", USER + 8, "*:19000:0:99999:7:::"),
     ("toor", 0, "CHEAP:19000:0:99999:7:::"),
 ];
 
@@ -188,6 +192,54 @@ pub fn shadow_decides_as_the_system_does() {
         );
         let record = rig.log("login failed");
         assert_eq!(field(&record, "reason"), Some(reason), "{user}");
+    }
+}
+
+pub fn app_passwords_serve_the_systems_users_while_their_accounts_are_good() {
+    let names = [
+        "joe",
+        "locked",
+        "expired",
+        "aged",
+        "toor",
+        "keyed",
+        "nobody-here",
+    ];
+    let lines: String = names
+        .iter()
+        .map(|name| line(name, "desk", "no-delete"))
+        .collect();
+    let stores = [
+        (Backend::Shadow, "", true),
+        (Backend::Pam, "test-unix", true),
+        // An account that the modules do not let in.
+        (Backend::Pam, "test-closed", false),
+    ];
+    for (backend, service, is_open) in stores {
+        let directory = tempfile::tempdir().unwrap();
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let path = directory.path().join("app-passwords");
+        fs::write(&path, &lines).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        chown(&path, Some(0), Some(65_534)).unwrap();
+        let mut rig = rig(|configuration| {
+            configuration.backends = vec![backend];
+            configuration.pam_service = service.to_owned();
+            configuration.app_passwords = Some(path);
+        });
+        for name in names {
+            let found = rig.log_in(name, &password("desk"));
+            if is_open && name == "joe" {
+                assert_eq!(found.unwrap().rights, Rights::NoDelete, "{name}");
+                let record = rig.log("login");
+                assert_eq!(field(&record, "credential"), Some("desk"));
+            } else {
+                assert_eq!(found, Err(Denial::Credentials), "{name} {backend:?}");
+            }
+        }
+        if is_open {
+            assert_eq!(rig.log_in("joe", "secret").unwrap().rights, Rights::Full);
+        }
     }
 }
 

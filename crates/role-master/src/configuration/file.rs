@@ -163,6 +163,8 @@ pub struct Auth {
     pub pam_service: String,
     /// APOP secrets, `user:secret` a line; absent: no APOP, since it needs plaintext equivalents on the server.
     pub apop_secrets: Option<PathBuf>,
+    /// The file of app passwords.
+    pub app_passwords: Option<PathBuf>,
     /// SASL mechanisms. Default: PLAIN and LOGIN, SCRAM-SHA-256 where the users file is the only store, OAUTHBEARER and XOAUTH2
     /// where OAuth is configured.
     pub mechanisms: Option<Vec<SaslMechanism>>,
@@ -189,6 +191,7 @@ impl Default for Auth {
             users_file: "/etc/popa3d/users".into(),
             pam_service: "popa3d".into(),
             apop_secrets: None,
+            app_passwords: None,
             mechanisms: None,
             external_user: None,
             failure_delay: Span(Duration::from_secs(1)),

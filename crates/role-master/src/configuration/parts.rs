@@ -95,6 +95,7 @@ impl Configuration {
             users_file: auth.users_file.clone(),
             pam_service: auth.pam_service.clone(),
             apop_secrets: auth.apop_secrets.clone(),
+            app_passwords: auth.app_passwords.clone(),
             address_domains: self
                 .file
                 .address_domains

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod activation;
+mod app_passwords;
 mod attack;
 mod bad_input;
 mod clients;
