@@ -89,6 +89,11 @@ fn issuers_who_are_asked_name_users_that_have_names() {
 }
 
 #[test]
+fn app_passwords_write_what_they_read() {
+    holds("app-passwords");
+}
+
+#[test]
 fn every_target_has_a_harness_for_libfuzzer_and_a_test_here() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz");
     let harnesses: BTreeSet<String> = std::fs::read_dir(directory.join("fuzz_targets"))

@@ -1,5 +1,6 @@
 //! The targets.
 
+mod app_passwords;
 mod client_proof;
 mod maildrop;
 mod memory;
@@ -39,6 +40,7 @@ pub const TARGETS: &[Target] = &[
     tokens::TOKEN,
     tokens::KEYS,
     tokens::INTROSPECTION,
+    app_passwords::LINE,
 ];
 
 /// The one with this name.
