@@ -16,6 +16,7 @@
 //! | [`sandbox`] | everything a role gives up, in the right order, and [`Confined`], the proof |
 //! | [`seccomp`] | allow lists as tables |
 //! | [`lock`] | open-file-description locks |
+//! | [`locked`] | a key that is not swapped out, and not inherited |
 //! | [`users`] | the password and group databases |
 //! | [`inherited`] | descriptors from a service manager |
 //! | [`socket`] | what roles do to a client's socket |
@@ -40,6 +41,7 @@ pub mod handover;
 pub mod identity;
 pub mod inherited;
 pub mod lock;
+pub mod locked;
 mod packet;
 pub mod process;
 pub mod sandbox;

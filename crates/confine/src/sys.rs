@@ -264,3 +264,49 @@ pub fn probe_clone3() -> io::Error {
     unsafe { libc::syscall(libc::SYS_clone3, std::ptr::null::<u8>(), 0) };
     io::Error::last_os_error()
 }
+
+/// Octets of a page; where pages are larger, the kernel rounds up.
+const PAGE: usize = 4096;
+
+/// mmap(2): a page of zeroes of its own, which nobody gives back.
+pub fn map_page() -> io::Result<&'static mut [u8]> {
+    // SAFETY: an anonymous mapping at an address of the kernel's choice touches no other memory.
+    let page = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            PAGE,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        )
+    };
+    if page == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: that many octets, zeroed, readable and writable, referred to by nobody else, and never unmapped.
+    Ok(unsafe { std::slice::from_raw_parts_mut(page.cast(), PAGE) })
+}
+
+/// mlock(2): the page is not swapped out.
+pub fn lock_page(page: &[u8]) -> io::Result<()> {
+    // SAFETY: the range is mapped, and its contents do not change.
+    check(unsafe { libc::mlock(page.as_ptr().cast(), page.len()) })?;
+    Ok(())
+}
+
+/// madvise(2): forked children find zeroes there.
+pub fn wipe_on_fork(page: &mut [u8]) -> io::Result<()> {
+    advise(page, libc::MADV_WIPEONFORK)
+}
+
+/// madvise(2): core dumps are without it.
+pub fn leave_out_of_dumps(page: &mut [u8]) -> io::Result<()> {
+    advise(page, libc::MADV_DONTDUMP)
+}
+
+fn advise(page: &mut [u8], advice: libc::c_int) -> io::Result<()> {
+    // SAFETY: the range is mapped and whole pages; neither advice that is given here changes its contents in this process.
+    check(unsafe { libc::madvise(page.as_mut_ptr().cast(), page.len(), advice) })?;
+    Ok(())
+}

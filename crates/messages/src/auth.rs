@@ -112,6 +112,8 @@ pub struct AuthConfig {
     pub dummy_setting: Option<String>,
     /// The shortest time between two logins of one user; zero for none.
     pub login_delay: Duration,
+    /// How long a login by a password is remembered; zero for not at all.
+    pub cache: Duration,
     /// The one account that a server not started by root can serve: every user of the users file runs as it.
     /// `None` where the server is root's.
     pub own: Option<crate::account::Account>,

@@ -125,15 +125,11 @@ fn directories_of(configuration: &AuthConfig) -> BTreeSet<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use messages::auth::{AddressDomains, DecoyKey};
-    use std::time::Duration;
+    use messages::auth::AddressDomains;
 
     #[test]
     fn stores_are_reached_by_their_directories_and_never_by_the_root() {
         let configuration = AuthConfig {
-            backends: Vec::new(),
-            users_file: "/srv/mail/users".into(),
-            pam_service: String::new(),
             apop_secrets: Some("/secrets".into()),
             app_passwords: Some("/srv/apps/passwords".into()),
             address_domains: Some(AddressDomains {
@@ -142,16 +138,7 @@ mod tests {
                 spool: "mail".into(),
                 only: false,
             }),
-            mechanisms: Vec::new(),
-            external_user: None,
-            decoy_key: DecoyKey([7; 32]),
-            tokens: None,
-            login_attempts: 3,
-            failure_delay: Duration::ZERO,
-            workers: 1,
-            dummy_setting: None,
-            login_delay: Duration::ZERO,
-            own: None,
+            ..crate::testing::configuration("/srv/mail/users".into())
         };
         let directories = directories_of(&configuration);
         let expected = ["/srv/apps", "/srv/mail", "/vhome"].map(PathBuf::from);

@@ -19,6 +19,7 @@ use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 
 use crate::backends::Stores;
+use crate::login_cache::{LoginCache, Proof};
 use crate::login_delay::LoginDelay;
 use crate::pool::{Forked, Number, Pool};
 use crate::sessions::{Facts, MAX_SESSIONS_KNOWN, Method, Rules, Session, Sessions, Token};
@@ -62,6 +63,7 @@ pub struct EventLoop<'a> {
     attempts: HashMap<Token, Underway>,
     tokens: Tokens,
     login_delay: LoginDelay,
+    cache: LoginCache,
     refused: Option<Instant>,
 }
 
@@ -69,6 +71,8 @@ pub struct EventLoop<'a> {
 struct Underway {
     facts: Facts,
     method: Method,
+    /// What is remembered if it succeeds.
+    proof: Option<Proof>,
 }
 
 impl<'a> EventLoop<'a> {
@@ -80,6 +84,7 @@ impl<'a> EventLoop<'a> {
         control: &'a Channel,
         logger: Logger,
         stores: Stores,
+        cache: LoginCache,
         narrow: Program,
     ) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
@@ -103,6 +108,7 @@ impl<'a> EventLoop<'a> {
             attempts: HashMap::new(),
             tokens: Tokens::default(),
             login_delay: LoginDelay::default(),
+            cache,
             refused: None,
         })
     }
@@ -192,6 +198,7 @@ impl<'a> EventLoop<'a> {
                 Ok((mut stores, complaints)) => {
                     log_complaints(&self.logger, &complaints);
                     stores.trust = std::mem::take(&mut self.stores.trust);
+                    self.cache.reconfigure(stores.configuration.cache);
                     self.stores = stores;
                     self.renew_workers();
                 }

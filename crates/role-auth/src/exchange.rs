@@ -165,7 +165,7 @@ impl Exchange {
                 refuse_token(check, "invalid_token", user, refusal, advice)
             }
             Outcome::Refused { user, refusal } => (None, Next::Refuse { user, refusal }),
-            Outcome::Found(_) => (
+            Outcome::AcceptedApp { .. } | Outcome::Found(_) => (
                 None,
                 refuse(Refusal::unavailable("worker: not what was asked")),
             ),

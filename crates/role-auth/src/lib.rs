@@ -9,6 +9,7 @@
 //! | `event_loop` | every channel, one thread |
 //! | `sessions`, `exchange` | what is known of a session and of its SASL exchange, and what it may do next |
 //! | `tokens` | access tokens, of which another role knows more |
+//! | `login_cache`, `login_delay` | what is remembered of logins |
 //! | `pool`, `worker`, `work` | verifying processes: from outside, from inside, and between |
 //! | `backends` | the stores, in their order |
 //! | `hash`, `name`, `store_file` | what stores have in common |
@@ -32,27 +33,34 @@ mod confinement;
 mod event_loop;
 mod exchange;
 mod hash;
+mod login_cache;
 mod login_delay;
 mod name;
 mod pool;
 mod sessions;
 mod store_file;
 mod syscalls;
+#[cfg(test)]
+mod testing;
 mod tokens;
 mod trust;
 mod work;
 mod worker;
 
 use std::fmt::Display;
+use std::io;
 use std::process::ExitCode;
 
 use confine::channel::{Channel, Received};
+use confine::locked::LockedKey;
 use messages::auth::AuthConfig;
 use messages::log::Logger;
 use messages::role::{Report, Start};
 
 use backends::Stores;
 use event_loop::EventLoop;
+use login_cache::LoginCache;
+use rustix::rand::{GetRandomFlags, getrandom};
 
 /// Runs the role on its control channel until the master has closed it and no session is left that could still log in.
 pub fn run(control: Channel) -> ExitCode {
@@ -78,17 +86,33 @@ fn serve(control: &Channel) -> Result<(), String> {
     let narrow = syscalls::stores_worker()
         .compile()
         .map_err(|error| text(&error))?;
-    let (_confined, missing) = confinement::enter(&start.confinement, &start.configuration)
+    // Before the confinement, which is without mlock(2).
+    let key = LockedKey::new(draw_key).map_err(|error| text(&error))?;
+    if !key.is_locked() && start.confinement.required {
+        return Err("the key of the cache of logins cannot be locked in memory".to_owned());
+    }
+    let (_confined, mut missing) = confinement::enter(&start.confinement, &start.configuration)
         .map_err(|error| text(&error))?;
+    if !key.is_locked() {
+        missing.push("locked memory".to_owned());
+    }
+    let cache = LoginCache::new(key, start.configuration.cache);
     let (stores, complaints) = Stores::open(start.configuration).map_err(|error| text(&error))?;
     event_loop::log_complaints(&logger, &complaints);
 
     let mut event_loop =
-        EventLoop::new(control, logger, stores, narrow).map_err(|error| text(&error))?;
+        EventLoop::new(control, logger, stores, cache, narrow).map_err(|error| text(&error))?;
     control
         .send(&Report::Ready { missing }, &[])
         .map_err(|error| text(&error))?;
     event_loop.run().map_err(|error| text(&error))
+}
+
+fn draw_key(octets: &mut [u8]) -> io::Result<()> {
+    match getrandom(&mut *octets, GetRandomFlags::empty())? {
+        filled if filled == octets.len() => Ok(()),
+        _ => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
 }
 
 fn text(error: &dyn Display) -> String {

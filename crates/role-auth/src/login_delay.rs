@@ -56,12 +56,8 @@ mod tests {
 
     fn account(name: &str, maildrop: Option<&str>) -> Account {
         Account {
-            name: name.to_owned(),
-            uid: 1000.try_into().unwrap(),
-            gid: 1000.try_into().unwrap(),
-            home: "/".to_owned(),
             maildrop: maildrop.map(str::to_owned),
-            rights: messages::Rights::Full,
+            ..crate::testing::account(name)
         }
     }
 

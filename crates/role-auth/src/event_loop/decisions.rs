@@ -15,8 +15,9 @@ use sasl::scram::{NONCE_OCTETS, Nonce};
 
 use super::{EventLoop, Underway, about};
 use crate::exchange::Next;
+use crate::login_cache::Login;
 use crate::sessions::{Session, Token};
-use crate::work::{Found, Outcome, Refusal, Source};
+use crate::work::{Found, Outcome, Refusal};
 
 impl EventLoop<'_> {
     /// Does what a session's attempt needs next.
@@ -24,13 +25,23 @@ impl EventLoop<'_> {
         let Some(session) = self.sessions.find(token) else {
             return;
         };
-        let attempt = Underway {
+        let mut attempt = Underway {
             facts: session.facts,
             method: session.method(),
+            proof: None,
         };
         match next {
             Next::Verify { user, credential } => {
                 let request = session.request(user, credential);
+                attempt.proof = self.cache.proof(&request, &self.stores.configuration);
+                let found = attempt
+                    .proof
+                    .and_then(|proof| self.cache.find(&proof, Instant::now()));
+                if let Some(login) = found {
+                    // Not to be remembered for longer than the first of them.
+                    attempt.proof = None;
+                    return self.accept(token, attempt, login, true);
+                }
                 self.attempts.insert(token, attempt);
                 if !self.pool.submit(token, request) {
                     let refusal = Refusal::unavailable("too many logins at a time");
@@ -45,7 +56,7 @@ impl EventLoop<'_> {
                 }
             }
             Next::Accept { account, source } => {
-                self.accept(token, attempt, account, source, None);
+                self.accept(token, attempt, Login::of(account, source), false);
             }
             Next::Refuse { user, refusal } => self.refuse(token, attempt, user, &refusal),
             Next::Certificate { .. } => {
@@ -99,13 +110,19 @@ impl EventLoop<'_> {
         }
         match outcome {
             Outcome::Accepted { account, source } => {
-                self.accept(token, attempt, account, source, None);
+                self.accept(token, attempt, Login::of(account, source), false);
             }
             Outcome::AcceptedApp {
                 account,
                 source,
                 label,
-            } => self.accept(token, attempt, account, source, Some(label)),
+            } => {
+                let login = Login {
+                    credential: Some(label),
+                    ..Login::of(account, source)
+                };
+                self.accept(token, attempt, login, false);
+            }
             Outcome::Refused { user, refusal } => self.refuse(token, attempt, user, &refusal),
             Outcome::Found(found) => self.find(token, attempt, found),
         }
@@ -129,15 +146,15 @@ impl EventLoop<'_> {
         }
     }
 
-    /// `credential` is the label of the app password that was proven, if it was one.
-    fn accept(
-        &mut self,
-        token: Token,
-        attempt: Underway,
-        account: Account,
-        source: Source,
-        credential: Option<String>,
-    ) {
+    fn accept(&mut self, token: Token, attempt: Underway, login: Login, is_cached: bool) {
+        if let Some(proof) = attempt.proof {
+            self.cache.remember(proof, login.clone(), Instant::now());
+        }
+        let Login {
+            account,
+            source,
+            credential,
+        } = login;
         let limited = Some(account.rights).filter(|&rights| rights != Rights::Full);
         let record = |record: Record| {
             about(record, attempt.facts)
@@ -145,6 +162,7 @@ impl EventLoop<'_> {
                 .with("method", attempt.method.name())
                 .with("backend", source)
                 .with_some("credential", credential.as_deref())
+                .with_some("cached", is_cached.then_some("yes"))
                 .with_some("rights", limited.map(Rights::name))
         };
         let Some(session) = self.sessions.find(token) else {

@@ -7,6 +7,7 @@
 mod app_passwords;
 mod external;
 mod hostile;
+mod login_cache;
 mod rig;
 mod sasl;
 mod stores;
@@ -122,6 +123,11 @@ fn all() -> Vec<Test> {
         a_changed_file_counts_at_once_and_a_broken_one_harms_nobody_else,
         no_password_is_too_strange_and_no_user_has_more_than_count,
         how_many_a_user_has_does_not_change_what_a_wrong_password_costs,
+    ));
+    all.extend(tests!(false, login_cache:
+        a_second_login_costs_no_hash_and_a_wrong_password_does,
+        after_a_change_of_password_the_old_one_fails_at_once,
+        a_reload_forgets_and_a_short_life_ends,
     ));
     all.extend(tests!(false, workers:
         a_slow_login_does_not_delay_another,

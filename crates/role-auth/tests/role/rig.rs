@@ -87,6 +87,7 @@ pub fn configuration(directory: &Path) -> AuthConfig {
         workers: 5,
         dummy_setting: None,
         login_delay: Duration::ZERO,
+        cache: Duration::ZERO,
         own: own(),
     }
 }
@@ -235,6 +236,14 @@ impl Rig {
     pub fn processor_time(&self) -> Duration {
         let workers = children(self.pid).into_iter().map(processor_time);
         processor_time(self.pid) + workers.sum::<Duration>()
+    }
+
+    /// What its one worker has computed so far.
+    pub fn worker_time(&self) -> Duration {
+        let [worker] = children(self.pid)[..] else {
+            panic!("not one worker")
+        };
+        processor_time(worker)
     }
 
     /// Asserts that auth still serves.
