@@ -7,6 +7,7 @@ mod external;
 mod handshakes;
 mod policy;
 mod secrets;
+mod wire;
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
