@@ -1,8 +1,8 @@
 //! What confines a process, and how confined processes speak to each other.
 //!
 //! Every role links this crate; it is the only one with `unsafe` system calls (all of them in
-//! `sys.rs`, one call per function; `users.rs` asks the C library's databases, and the crypt and
-//! PAM bindings are `role-auth`'s). It trusts the kernel and its own parent process. It does not
+//! `sys.rs`, one call per function; `users.rs` asks the C library's databases, `wiping.rs` is an
+//! allocator, and the crypt and PAM bindings are `role-auth`'s). It trusts the kernel and its own parent process. It does not
 //! trust the other end of a channel: whatever arrives there is bounded, decoded whole or refused,
 //! and descriptors that come with a refused message are closed.
 //!
@@ -20,6 +20,7 @@
 //! | [`users`] | the password and group databases |
 //! | [`inherited`] | descriptors from a service manager |
 //! | [`socket`] | what roles do to a client's socket |
+//! | [`wiping`] | memory wiped as it is given back |
 
 #![deny(unsafe_code)]
 #![cfg_attr(
@@ -52,6 +53,8 @@ pub mod socket;
 mod sys;
 #[allow(unsafe_code)]
 pub mod users;
+#[allow(unsafe_code)]
+pub mod wiping;
 
 pub use error::ConfineError;
 pub use packet::{Descriptors, MAX_DESCRIPTORS};

@@ -7,8 +7,12 @@
 use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
 
-use confine::process;
+use confine::{process, wiping};
 use messages::role::Role;
+
+/// Wipes memory as it is given back, in the roles that passwords pass through.
+#[global_allocator]
+static ALLOCATOR: wiping::Allocator = wiping::Allocator;
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
@@ -22,6 +26,10 @@ fn main() -> ExitCode {
         eprintln!("popa3d: {} is started by the master only", role.name());
         return ExitCode::FAILURE;
     };
+    // What users prove who they are with passes through these, and what they fork.
+    if matches!(role, Role::SessionSpawner | Role::Auth | Role::Token) {
+        wiping::begin();
+    }
     match role {
         Role::Listener => role_listener::run(control),
         Role::SessionSpawner => role_session::run(control),

@@ -273,11 +273,13 @@ impl Client {
     }
 }
 
-/// A descriptor as TLS wants it.
+/// A descriptor as TLS wants it. The space that it reads into is all of TLS's buffer behind what is not yet decrypted. What was
+/// there before was decrypted in its place and may have been a password, and most of it would outlive the next record.
 pub struct Stream<'a>(pub BorrowedFd<'a>);
 
 impl Read for Stream<'_> {
     fn read(&mut self, space: &mut [u8]) -> io::Result<usize> {
+        space.fill(0);
         Ok(read(self.0, space)?)
     }
 }

@@ -1,7 +1,8 @@
 //! What the kernel says about the processes of this machine: read from `/proc`, never from the server.
 
 use rustix::process::{Pid, Signal, kill_process};
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 /// One process.
@@ -105,6 +106,39 @@ impl Process {
     pub fn is_running(self) -> bool {
         self.status("State")
             .is_some_and(|state| !state.starts_with(['Z', 'X']))
+    }
+
+    /// The first of `parts` found in what it has in memory of its own; what is mapped from a file and cannot be written to is
+    /// the file's. Parts are at least two octets long.
+    pub fn first_held<'a>(self, parts: &[&'a [u8]]) -> Option<&'a [u8]> {
+        let maps = fs::read_to_string(self.file("maps")).ok()?;
+        let memory = File::open(self.file("mem")).ok()?;
+        let mut begins = vec![false; 1 << 16];
+        for part in parts {
+            begins[usize::from(u16::from_be_bytes([part[0], part[1]]))] = true;
+        }
+        maps.lines().find_map(|line| {
+            // Range, rights, offset, device, inode.
+            let words: Vec<_> = line.split_whitespace().collect();
+            let [range, rights, _, _, inode, ..] = words[..] else {
+                return None;
+            };
+            let is_own = rights.starts_with("rw") || (rights.starts_with('r') && inode == "0");
+            if !is_own || line.ends_with("[vvar]") || line.ends_with("[vsyscall]") {
+                return None;
+            }
+            let (start, end) = range.split_once('-')?;
+            let parse = |text: &str| u64::from_str_radix(text, 16).expect("an address");
+            let (start, end) = (parse(start), parse(end));
+            let mut octets = vec![0; usize::try_from(end - start).expect("a size")];
+            let read = memory.read_at(&mut octets, start).ok()?;
+            let octets = &octets[..read];
+            octets.windows(2).enumerate().find_map(|(at, pair)| {
+                begins[usize::from(u16::from_be_bytes([pair[0], pair[1]]))]
+                    .then(|| parts.iter().find(|part| octets[at..].starts_with(part)))?
+                    .copied()
+            })
+        })
     }
 
     /// A file of its directory under `/proc`.

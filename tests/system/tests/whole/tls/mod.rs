@@ -5,6 +5,7 @@ mod certificates;
 mod clients;
 mod external;
 mod handshakes;
+mod passwords;
 mod policy;
 mod secrets;
 mod wire;

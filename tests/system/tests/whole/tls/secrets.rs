@@ -1,40 +1,13 @@
 //! Where the private key is, and where not: looked for in memory itself, as root.
 
 use super::{Openssl, furnish, setup, tls_address};
-use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
+use std::fs;
 use system_tests::certificates::Kind;
 use system_tests::corpus;
-use system_tests::processes::Process;
 use system_tests::users::{ALICE, SERVICE};
 
 /// Octets of a key that are looked for: more than chance finds, and less than a whole private number.
 const PART: usize = 16;
-
-/// Whether `part` is anywhere in a process's own memory.
-fn holds(process: Process, part: &[u8]) -> bool {
-    let maps = fs::read_to_string(process.file("maps")).expect("its maps");
-    let memory = File::open(process.file("mem")).expect("its memory");
-    maps.lines().any(|line| {
-        let mut words = line.split_whitespace();
-        let (Some(range), Some(rights)) = (words.next(), words.next()) else {
-            return false;
-        };
-        if !rights.starts_with('r') || line.ends_with("[vvar]") || line.ends_with("[vsyscall]") {
-            return false;
-        }
-        let (start, end) = range.split_once('-').expect("a range");
-        let parse = |text: &str| u64::from_str_radix(text, 16).expect("an address");
-        let (start, end) = (parse(start), parse(end));
-        let mut octets = vec![0; usize::try_from(end - start).expect("a size")];
-        match memory.read_at(&mut octets, start) {
-            Ok(read) => octets[..read]
-                .windows(part.len())
-                .any(|found| found == part),
-            Err(_) => false,
-        }
-    })
-}
 
 /// The private number of a key on P-256 in PKCS #8, as rcgen writes it: 32 octets behind `04 20`.
 fn private_number(secret: &[u8]) -> &[u8] {
@@ -59,17 +32,17 @@ fn no_process_but_the_keyholder_holds_the_key() {
         let number = private_number(&pair.secret);
         // As written, and as ring keeps it: least significant octet first.
         let reversed: Vec<u8> = number.iter().rev().copied().collect();
-        let forms = [&number[..PART], &reversed[..PART]];
         let pem = fs::read_to_string(&pair.key).expect("the key");
         let base64 = pem.lines().nth(2).expect("a line of it").as_bytes();
+        let forms = [&number[..PART], &reversed[..PART], base64];
         let mut seen = 0;
         for process in server.processes() {
             let title = process.title();
-            let found = forms.iter().any(|form| holds(process, form));
+            let found = process.first_held(&forms).is_some();
             if title == "popa3d: keyholder" {
                 assert!(found, "the test finds a key where there is one");
             } else {
-                assert!(!found && !holds(process, base64), "{title}");
+                assert!(!found, "{title}");
                 seen += 1;
             }
         }
