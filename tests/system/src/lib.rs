@@ -17,6 +17,7 @@ pub mod corpus;
 pub mod inetd;
 pub mod loopback;
 pub mod machine;
+pub mod mpop;
 pub mod poll;
 pub mod pop;
 pub mod processes;

@@ -14,7 +14,7 @@ use system_tests::server::Server;
 use system_tests::site::{Setup, Site};
 use system_tests::tokens::{AUDIENCE, ISSUER, Issuer, claims, oauthbearer, xoauth2};
 use system_tests::users::{ALICE, BOB};
-use system_tests::{poll, run};
+use system_tests::{mpop, poll, run};
 
 const MAIL: &[u8] = b"From a Thu Jan  1 00:00:00 1970\nSubject: one\n\nlooking-glass\n";
 
@@ -228,6 +228,31 @@ fn curl(site: &Site, token: &str) -> Command {
             &format!("pop3://{}/1", site.address),
         ]);
     curl
+}
+
+#[test]
+fn mpop_logs_in_with_a_token() {
+    as_root(|site, server, issuer| {
+        let token = issuer.token(ALICE.name, 0);
+        for (mechanism, method) in [("oauthbearer", "OAUTHBEARER"), ("xoauth2", "XOAUTH2")] {
+            let fetch = |token: &str| {
+                let settings = format!(
+                    "host {}\nport {}\ntls off\nauth {mechanism}\nuser {}\npassword {token}",
+                    site.address.ip(),
+                    site.address.port(),
+                    ALICE.name,
+                );
+                run::to_end(&mut mpop::fetching(&site.directory, &settings), b"")
+            };
+            let mail = fetch(&token).expect_success("mpop");
+            assert!(String::from_utf8_lossy(&mail).contains("looking-glass"));
+            let method = format!("method={method} ");
+            server.await_log("the login", |line| {
+                line.starts_with("login: ") && line.contains(&method)
+            });
+            assert!(!fetch("nonsense").status.success());
+        }
+    });
 }
 
 #[test]

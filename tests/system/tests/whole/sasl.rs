@@ -3,18 +3,20 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use system_tests::certificates::{Authority, HOST, Kind};
 use system_tests::pop::Pop;
-use system_tests::run;
 use system_tests::server::Server;
 use system_tests::site::{Setup, Site};
 use system_tests::users::{ALICE, BOB, OPERATOR_ID};
+use system_tests::{mpop, run};
 
 /// Of Alice's password, with 4096 iterations; made with Python's hashlib.
 const ALICE_VERIFIER: &str = "SCRAM-SHA-256$4096:c2FsdC1vZi1hbGljZS4uLg==$fnLl3ROCuF0wrIj90waUBTe/opAWzaW4lt0Zakc4AZQ=:s6FryZ23SreSfHVL8cOaMvHSt5IyN3WGCnRzi25tdK4=";
+
+/// The same by the older hash.
+const ALICE_VERIFIER_SHA_1: &str = "SCRAM-SHA-1$4096:c2FsdC1vZi1hbGljZS4uLg==$6hH2rR40FmHTSNrxV3OYaLxGQe8=:OqLSG0UtxNxlOZW9uqayfXjjbGk=";
 
 /// `\0alice\0wonderland`, `alice`, `wonderland`, and `\0alice\0x`, in base64.
 const PLAIN: &str = "AGFsaWNlAHdvbmRlcmxhbmQ=";
@@ -155,27 +157,40 @@ fn curl_logs_in_by_plain_and_login() {
     });
 }
 
+/// EXTERNAL is among what is shown of client certificates, OAUTHBEARER and XOAUTH2 of access tokens. Of what else mpop knows
+/// the server offers nothing: CRAM-MD5, DIGEST-MD5 and NTLM ask for plaintext equivalents, GSSAPI for Kerberos.
 #[test]
 fn mpop_logs_in_by_each_mechanism_that_it_shares() {
     with_server(|site, server| {
         for mechanism in ["plain", "login", "scram-sha-256"] {
-            let path = site.directory.join("mpoprc");
-            let text = format!(
-                "account default\nhost {}\nport {}\ntls off\nauth {mechanism}\nuser {}\npassword {}\nkeep on\n\
-                 only_new off\nuidls_file {}.uidls\ndelivery mda /bin/cat\n",
-                site.address.ip(),
-                site.address.port(),
-                ALICE.name,
-                ALICE.password,
-                path.display(),
-            );
-            fs::write(&path, text).expect("mpop's configuration");
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("its mode");
-            let mut mpop = client("/usr/bin/mpop");
-            assert_fetched(mpop.arg("-C").arg(&path));
+            assert_fetched(&mut mpop(site, mechanism));
             await_method(server, &mechanism.to_ascii_uppercase());
         }
     });
+}
+
+#[test]
+fn mpop_logs_in_by_scram_sha_1_where_that_is_wanted() {
+    let setup = Setup::new().set("auth", "mechanisms", "[\"SCRAM-SHA-1\"]");
+    setup.as_ordinary_user(|site| {
+        let users = format!("{}:{ALICE_VERIFIER_SHA_1}\n", ALICE.name);
+        fs::write(site.directory.join("users"), users).expect("the users file");
+        site.deliver(ALICE, MAIL);
+        let server = site.serve();
+        assert_fetched(&mut mpop(site, "scram-sha-1"));
+        await_method(&server, "SCRAM-SHA-1");
+    });
+}
+
+fn mpop(site: &Site, mechanism: &str) -> Command {
+    let settings = format!(
+        "host {}\nport {}\ntls off\nauth {mechanism}\nuser {}\npassword {}",
+        site.address.ip(),
+        site.address.port(),
+        ALICE.name,
+        ALICE.password,
+    );
+    mpop::fetching(&site.directory, &settings)
 }
 
 #[test]
@@ -259,6 +274,12 @@ fn over_tls_scram_is_bound_to_the_channel() {
             assert!(said.expect_success("python3").starts_with(b"+OK 1 "));
             await_method(&server, "SCRAM-SHA-256-PLUS");
         }
+        // And by GNU SASL's library, which mpop is linked with.
+        let said = gnu_sasl_plus(site, ALICE.password);
+        assert!(said.expect_success("python3").starts_with(b"+OK 1 "));
+        await_method_times(&server, "SCRAM-SHA-256-PLUS", 3);
+        let refused = gnu_sasl_plus(site, "looking-glass");
+        assert!(refused.errors.starts_with("-ERR [AUTH]"), "{refused:?}");
         // In the clear there is nothing.
         let mut pop = site.connect();
         assert_eq!(capability(&mut pop, "SASL"), None);
@@ -319,6 +340,28 @@ fn await_method(server: &Server, mechanism: &str) {
     let wanted = format!(" method={mechanism} ");
     server.await_log("the login", |line| {
         line.starts_with("login: ") && line.contains(&wanted)
+    });
+}
+
+/// SCRAM-SHA-256-PLUS over TLS 1.3.
+fn gnu_sasl_plus(site: &Site, password: &str) -> run::Outcome {
+    let script = site.directory.join("gsasl.py");
+    fs::write(&script, include_str!("gsasl.py")).expect("the script");
+    let mut python = client("/usr/bin/python3");
+    python
+        .arg(script)
+        .args([&TLS_PORT.to_string(), ALICE.name, password])
+        .arg("/etc/popa3d-tls/authority.pem");
+    run::to_end(&mut python, b"")
+}
+
+/// Waits for so many logins by a mechanism.
+fn await_method_times(server: &Server, mechanism: &str, times: usize) {
+    let wanted = format!(" method={mechanism} ");
+    server.await_log("the logins", |_| {
+        let log = server.log();
+        let is_one = |line: &&str| line.starts_with("login: ") && line.contains(&wanted);
+        log.lines().filter(is_one).count() == times
     });
 }
 

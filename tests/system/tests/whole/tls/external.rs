@@ -7,7 +7,7 @@ use system_tests::certificates::{Authority, DIRECTORY, HOST, Kind, Pair};
 use system_tests::server::Server;
 use system_tests::site::{Setup, Site};
 use system_tests::users::{ALICE, BOB};
-use system_tests::{corpus, poll, run};
+use system_tests::{corpus, mpop, poll, run};
 
 fn with_external() -> Setup {
     let authority = format!("\"{DIRECTORY}/authority.pem\"");
@@ -68,6 +68,29 @@ fn curl_logs_in_by_a_certificate_of_each_kind() {
         let line = server.await_log("a login", |line| line.contains("method=EXTERNAL"));
         assert!(line.contains("user=alice") && line.contains("backend=shadow"));
         assert!(server.log().matches("method=EXTERNAL").count() >= 6);
+    });
+}
+
+#[test]
+fn mpop_logs_in_by_its_certificate() {
+    with_server(|site, server, authority| {
+        let pair = authority.issue("alice", &[], Kind::P256, 90, 0);
+        for (port, starttls) in [(site.address.port(), "on"), (tls_address().port(), "off")] {
+            let settings = format!(
+                "host {HOST}\nport {port}\ntls on\ntls_starttls {starttls}\n\
+                 tls_trust_file {DIRECTORY}/authority.pem\ntls_cert_file {}\ntls_key_file {}\n\
+                 auth external\nuser {}",
+                text(&pair.certificate),
+                text(&pair.key),
+                ALICE.name,
+            );
+            let mut mpop = mpop::fetching(&site.directory, &settings);
+            let mail = run::to_end(&mut mpop, b"").expect_success("mpop");
+            assert!(!mail.is_empty());
+        }
+        server.await_log("both logins", |_| {
+            server.log().matches("method=EXTERNAL").count() == 2
+        });
     });
 }
 
