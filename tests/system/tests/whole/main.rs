@@ -9,6 +9,7 @@ mod clients;
 mod command_line;
 mod concurrency;
 mod confinement;
+mod deleted;
 mod demo;
 mod dialogue;
 mod differential;
