@@ -21,6 +21,7 @@ mod form;
 mod key;
 mod pair;
 mod rate;
+pub mod self_signed;
 mod syscalls;
 
 use std::ffi::CString;

@@ -1,7 +1,9 @@
-//! The few of ASN.1's distinguished encoding rules (X.690) that a certificate needs to be walked through.
+//! The few of ASN.1's distinguished encoding rules (X.690) that a certificate needs to be walked through, and to be written.
 
 // Tags, with their class and whether they hold others.
 
+/// `INTEGER`.
+pub const INTEGER: u8 = 0x02;
 /// `BIT STRING`.
 pub const BIT_STRING: u8 = 0x03;
 /// `OCTET STRING`.

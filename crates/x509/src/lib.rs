@@ -1,4 +1,5 @@
-//! The little of X.509 (RFC 5280) that popa3d reads itself: what a certificate says, not whether it is true.
+//! The little of X.509 (RFC 5280) that popa3d reads itself: what a certificate says, not whether it is true. One it writes,
+//! the demo's.
 //!
 //! Used by the keyholder for the server's own certificates, and by auth's workers for those of clients, after their signatures
 //! have been verified. Without I/O and without cryptography.
@@ -15,3 +16,5 @@
 
 pub mod certificate;
 pub mod der;
+pub mod self_signed;
+mod time;
