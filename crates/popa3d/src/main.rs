@@ -18,7 +18,7 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
     let name = arguments.next().unwrap_or_default().into_vec();
     let Some(role) = Role::from_program_name(&name) else {
-        return role_master::run(arguments);
+        return role_master::run(arguments, role_keyholder::self_signed::make);
     };
     // Out of reach of a terminal's signals; already so if this fails.
     drop(process::lead_own_session());

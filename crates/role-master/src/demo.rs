@@ -1,10 +1,11 @@
 //! `--demo`: a server on loopback with scratch mail, for whoever wants to see it work before reading further.
 //!
-//! It serves one user with a known password, and is an ordinary user whoever started it. Its directory goes with it.
+//! It serves one user with a known password, with a certificate made when it starts, and is an ordinary user whoever started
+//! it. Its directory goes with it.
 
 use std::fs::{self, DirBuilder, Permissions};
-use std::io;
-use std::net::{Ipv4Addr, TcpListener};
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -17,6 +18,18 @@ use crate::{Start, runner, text};
 /// The port tried first; any other if it is taken.
 const PORT: u16 = 1110;
 
+/// The same for TLS at once.
+const TLS_PORT: u16 = 1995;
+
+/// Makes a self-signed certificate of this host and its key, in new files; returns the certificate's SHA-256 in hexadecimal
+/// digits. It is the keyholder's: the master is linked with nothing that signs. Only in the demo does a master's process come by
+/// a key like this, one that is worth nothing and ends with it.
+pub type MakeCertificate = fn(certificate: &Path, key: &Path) -> io::Result<String>;
+
+/// Names in the scratch directory.
+const CERTIFICATE: &str = "demo-certificate.pem";
+const KEY: &str = "demo-key.pem";
+
 /// `demo` with crypt(3)'s SHA-512 scheme: no secret.
 const USERS: &str = "demo:$6$popa3ddemo$FqNH7VTbAIb3oEu6UfzrIGNjmzGsCv/xN3Ng21FpNWj8xrjiX8GdfWttuOBS5ZoXeb7QUfPYjtTCyN1ntUeuH.\n";
 
@@ -24,7 +37,7 @@ const USERS: &str = "demo:$6$popa3ddemo$FqNH7VTbAIb3oEu6UfzrIGNjmzGsCv/xN3Ng21Fp
 ///
 /// # Errors
 /// One sentence for standard error.
-pub fn run() -> Result<(), String> {
+pub fn run(make_certificate: MakeCertificate) -> Result<(), String> {
     let executable = process::own_executable().map_err(text)?;
     let runner = match runner::find().map_err(text)? {
         Runner::Root => become_nobody()?,
@@ -32,9 +45,12 @@ pub fn run() -> Result<(), String> {
     };
     let directory = Scratch::make().map_err(|error| format!("scratch directory: {error}"))?;
     let at = directory.0.as_path();
-    furnish(at).map_err(|error| format!("{}: {error}", at.display()))?;
+    let in_directory = |error| format!("{}: {error}", at.display());
+    furnish(at).map_err(in_directory)?;
+    let fingerprint =
+        make_certificate(&at.join(CERTIFICATE), &at.join(KEY)).map_err(in_directory)?;
     let configuration =
-        Configuration::parse(&file(at, free_port()), runner, "localhost".into()).map_err(text)?;
+        Configuration::parse(&file(at), runner, "localhost".into()).map_err(text)?;
     let unchanged = configuration.clone();
     Start {
         configuration,
@@ -43,17 +59,28 @@ pub fn run() -> Result<(), String> {
         foreground: true,
     }
     .serve(|sockets| {
-        if let Some(listening) = sockets.first() {
-            let address = listening.address;
-            println!(
-                "\npopa3d is serving scratch mail on {address} to user demo, password demo. Try\n\n    \
-                 curl -u demo:demo pop3://{address}/      # the list of messages\n    \
-                 curl -u demo:demo pop3://{address}/1     # the first of them\n\n\
-                 The mailbox is {}/mail/demo; it is removed when you press ^C.\n",
-                at.display()
-            );
+        if let [plain, tls] = sockets {
+            let text = instructions(plain.address, tls.address, at, &fingerprint);
+            // Whoever has closed standard output does not want it.
+            drop(io::stdout().write_all(text.as_bytes()));
         }
     })
+}
+
+/// What to type.
+fn instructions(plain: SocketAddr, tls: SocketAddr, directory: &Path, fingerprint: &str) -> String {
+    let directory = directory.display();
+    format!(
+        "\npopa3d is serving scratch mail on {plain} to user demo, password demo. Try\n\n    \
+         curl -u demo:demo pop3://{plain}/      # the list of messages\n    \
+         curl -u demo:demo pop3://{plain}/1     # the first of them\n\n\
+         With TLS at once, and by STLS:\n\n    \
+         curl -u demo:demo --cacert {directory}/{CERTIFICATE} pop3s://{tls}/1\n    \
+         curl -u demo:demo --cacert {directory}/{CERTIFICATE} --ssl-reqd pop3://{plain}/1\n\n\
+         The certificate in that file was made just now; its fingerprint is\n\
+         sha256:{fingerprint}.\n\
+         The mailbox is {directory}/mail/demo. Both are removed when you press ^C.\n\n"
+    )
 }
 
 /// Root has no mail to give away: from here on the process is nobody, for good.
@@ -107,22 +134,25 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(0o600))
 }
 
-fn file(directory: &Path, port: u16) -> String {
+fn file(directory: &Path) -> String {
     let directory = directory.display();
+    let [plain, tls] = [PORT, TLS_PORT].map(free_address);
     format!(
-        "listen = [\"{}:{port}\"]\n\
+        "listen = [\"{plain}\"]\n\
+         listen_tls = [\"{tls}\"]\n\
          state_directory = \"{directory}/state\"\n\
+         [tls]\ncertificate = \"{directory}/{CERTIFICATE}\"\nkey = \"{directory}/{KEY}\"\n\
          [auth]\nusers_file = \"{directory}/users\"\n\
          [maildrop]\nlocation = \"mbox:{directory}/mail/%u\"\n\
          [log]\ntarget = \"stderr\"\n",
-        Ipv4Addr::LOCALHOST
     )
 }
 
-/// The usual port if it is free; else the system finds one.
-fn free_port() -> u16 {
-    match TcpListener::bind((Ipv4Addr::LOCALHOST, PORT)) {
-        Ok(_) => PORT,
-        Err(_) => 0,
+/// On loopback, on the usual port if it is free; else the system finds one.
+fn free_address(usual: u16) -> SocketAddr {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, usual));
+    match TcpListener::bind(address) {
+        Ok(_) => address,
+        Err(_) => SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
     }
 }

@@ -26,6 +26,7 @@ use std::process::ExitCode;
 use command_line::{Command, CommandLine, USAGE, VERSION};
 use configuration::Configuration;
 use confine::process;
+pub use demo::MakeCertificate;
 use identities::Identities;
 use log::{Log, Surroundings};
 use roles::Roles;
@@ -33,7 +34,10 @@ use sockets::Listening;
 use supervise::Master;
 
 /// Runs the program as its user started it, with the arguments behind its name.
-pub fn run(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode {
+pub fn run(
+    arguments: impl IntoIterator<Item = std::ffi::OsString>,
+    make_certificate: MakeCertificate,
+) -> ExitCode {
     let Some(line) = CommandLine::parse(arguments) else {
         eprint!("{USAGE}");
         return ExitCode::FAILURE;
@@ -46,7 +50,7 @@ pub fn run(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode 
         Command::Check => done(check(line.configuration)),
         Command::Inetd => inetd::run(line.configuration),
         Command::Daemon { foreground } => done(daemon(line.configuration, foreground)),
-        Command::Demo => done(demo::run()),
+        Command::Demo => done(demo::run(make_certificate)),
     }
 }
 
