@@ -151,7 +151,7 @@ impl<'a> Sandbox<'a> {
             return Err(ConfineError::Threads);
         }
         let mut report = Report::default();
-        look_at_the_clock();
+        find_out_once();
         if let Some(directory) = self.root {
             change_root(directory)?;
         }
@@ -173,9 +173,13 @@ impl<'a> Sandbox<'a> {
     }
 }
 
-/// rustix finds the vDSO when it is first asked for the time, by calls that no role is allowed; children inherit what it found.
-fn look_at_the_clock() {
+/// What would else be found out by every child for itself: children inherit it. rustix finds the vDSO when it is first asked for
+/// the time, by calls that no role is allowed; what the processor can do is asked by an instruction that takes microseconds where
+/// there is a hypervisor beneath.
+fn find_out_once() {
     let _ = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    #[cfg(target_arch = "x86_64")]
+    let _ = std::is_x86_feature_detected!("avx2");
 }
 
 fn change_root(directory: &CStr) -> Result<(), ConfineError> {

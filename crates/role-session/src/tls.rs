@@ -67,6 +67,10 @@ impl Tls {
             return Err("there is no certificate".to_owned());
         }
         let keyholder = Arc::new(Keyholder::default());
+        // ring asks the processor what it can do before its first work: here, once, and not in every session.
+        let _ = rustls::crypto::ring::cipher_suite::TLS13_AES_128_GCM_SHA256
+            .tls13()
+            .map(|suite| suite.common.hash_provider.start().finish());
         let provider = Arc::new(match authorities {
             None => ring::default_provider(),
             Some(_) => recording::provider(),
