@@ -323,8 +323,10 @@ fn a_server_by_tls_must_be_the_one_that_is_named() {
 }
 
 fn a_lost_dialer_ends_the_role() {
-    let server = Server::start(Answer::Hang);
-    let rig = Rig::new(configuration(server.introspection()), &[b"s"]);
+    let server = Server::start(Answer::Status(500));
+    let mut rig = Rig::new(configuration(server.introspection()), &[b"s"]);
+    // What it has not read when it ends would be reported in place of its last word (ECONNRESET).
+    assert_unavailable(&rig.ask("opaque"));
     rig.kill_dialer();
     assert_eq!(rig.failure(), "dialer ended");
 }
