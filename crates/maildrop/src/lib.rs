@@ -26,6 +26,7 @@
 //! | a popa3d unique-id computed | `mbox/digest.rs` |
 //! | mail added | `deliver/mod.rs` |
 //! | mail removed | `mbox/update.rs`, `maildir/update.rs` |
+//! | deleted mail kept for a while | `grace.rs`, `deletions.rs` |
 //! | an update of an mbox that survives a crash | `mbox/journal/mod.rs` |
 //! | what is known of a maildrop from the last session | `index/mod.rs`, `mbox/saved.rs`, `maildir/saved.rs` |
 //! | equal messages told apart | `mbox/copies.rs` |
@@ -43,11 +44,13 @@
     )
 )]
 
+mod deletions;
 pub mod deliver;
 mod empty;
 mod error;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
+mod grace;
 pub mod id_map;
 mod index;
 pub mod location;
@@ -63,7 +66,9 @@ mod unique_id;
 #[cfg(test)]
 mod testing;
 
+pub use deletions::Deletions;
 pub use error::{CheckError, Class, OpenError, Problem, UpdateError};
+pub use grace::Grace;
 pub use id_map::{IdMap, IdMapError};
 pub use index::Index;
 pub use location::{Account, Expanded, Location, LocationError};

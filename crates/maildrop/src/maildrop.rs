@@ -40,6 +40,8 @@ pub struct UpdateSummary {
     pub removed: u32,
     /// Their octets as on the wire.
     pub octets: u64,
+    /// Messages that had been deleted before, were kept for a while, and are gone now.
+    pub expired: u32,
 }
 
 /// A locked or listed maildrop with its messages fixed for the session (RFC 1939 section 4).
@@ -68,6 +70,11 @@ pub trait Maildrop {
     /// How the maildrop differs from what the last session left; `None` if that is not known.
     fn drift(&self) -> Option<Drift> {
         None
+    }
+
+    /// Whether [`update`](Maildrop::update) has something to do even if the session has deleted nothing.
+    fn needs_update(&self) -> bool {
+        false
     }
 
     /// The look at the maildrop before each access: has another program changed it?

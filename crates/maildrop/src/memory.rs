@@ -1,6 +1,6 @@
 //! What is kept of a maildrop from one session to the next, beside the mail: files in directories of the spawner's.
 
-use crate::{CopyNumbers, IdMap, Index};
+use crate::{CopyNumbers, Grace, IdMap, Index};
 
 /// What is kept of one maildrop; each part may be absent.
 #[derive(Debug, Default)]
@@ -11,6 +11,8 @@ pub struct Memory {
     pub copies: Option<CopyNumbers>,
     /// Unique-ids that come from another server.
     pub ids: IdMap,
+    /// Deleted messages that are kept for a while; none, where those are removed at once.
+    pub grace: Option<Grace>,
 }
 
 /// How a maildrop differs from what the last session left.

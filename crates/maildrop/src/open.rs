@@ -14,6 +14,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat,
 use rustix::io::Errno;
 
 use crate::empty::Empty;
+use crate::grace::Graced;
 use crate::location::{Expanded, Kind};
 use crate::lock::{Dotlocking, FileLock, LockBroker, Locks};
 use crate::maildir::{self, Folders};
@@ -202,10 +203,11 @@ impl Opened {
     /// # Errors
     /// The maildrop is locked, larger than `limits`, no mbox, or could not be read.
     pub fn lock_and_scan(
-        self,
+        mut self,
         limits: &Limits,
         file_lock: Box<dyn FileLock>,
     ) -> Result<Box<dyn Maildrop>, OpenError> {
+        let grace = self.memory.grace.take();
         let maildrop: Result<Box<dyn Maildrop>, Problem> = match self.files {
             Files::Missing => Ok(Box::new(Empty)),
             Files::Mbox { file, dotlock } => {
@@ -220,10 +222,16 @@ impl Opened {
             Files::Maildir(folders) => maildir::Maildir::scan(folders, limits, self.memory)
                 .map(|maildir| Box::new(maildir) as _),
         };
-        maildrop.map_err(|problem| OpenError {
-            path: self.path,
-            problem,
-        })
+        match maildrop {
+            Ok(maildrop) => Ok(match grace {
+                Some(grace) => Box::new(Graced::new(maildrop, grace)),
+                None => maildrop,
+            }),
+            Err(problem) => Err(OpenError {
+                path: self.path,
+                problem,
+            }),
+        }
     }
 }
 

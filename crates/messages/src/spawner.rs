@@ -47,6 +47,8 @@ pub struct SpawnerConfig {
     pub locker_directory: Option<PathBuf>,
     /// How long to wait for a mailbox that another program has locked.
     pub lock_timeout: Duration,
+    /// How long deleted messages are kept, hidden; zero: they are removed at once.
+    pub delete_grace: Duration,
     /// Messages in one maildrop.
     pub messages: u32,
     /// MAX_MAILBOX_OPEN_BYTES: octets in one maildrop, as stored; a larger one is not opened.

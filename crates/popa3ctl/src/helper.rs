@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 use crate::convert::as_owner::{self as conversion, Conversion};
 use crate::uidl::local::{self, Listing};
 use crate::uidl::remote;
+use crate::undelete;
 
 /// Octets of an answer: a few hundred for each message of the largest maildrop allowed.
 const MAX_ANSWER_OCTETS: u64 = 1024 * 1024 * 1024;
@@ -35,6 +36,8 @@ pub enum Task {
     Remote,
     /// Say whether a journal has an update that is yet to be finished, as the maildrop's owner, who wrote it.
     Unfinished,
+    /// List what was deleted and is kept, or show it again, as the maildrop's owner, whose process wrote the list.
+    Undelete(undelete::Order),
 }
 
 /// What comes as standard input.
@@ -111,6 +114,7 @@ pub fn serve(task: &str) -> ExitCode {
         Ok(Task::List(listing)) => answer(&local::list(&listing, given_file())),
         Ok(Task::Convert(conversion)) => answer(&conversion::convert(&conversion, given_file())),
         Ok(Task::Unfinished) => answer(&is_unfinished()),
+        Ok(Task::Undelete(order)) => answer(&undelete::carry_out(&order, given_file())),
         Ok(Task::Remote) => answer(&remote::list_as_told(io::stdin().lock())),
         Err(error) => Err(error.into()),
     };

@@ -13,6 +13,7 @@ mod mailbox;
 mod state;
 mod text_file;
 mod uidl;
+mod undelete;
 mod user;
 mod users_file;
 
@@ -38,6 +39,8 @@ enum Command {
     Uidl(uidl::Command),
     /// Puts a maildrop into another format: the same messages, the same unique-ids.
     Convert(convert::Convert),
+    /// Shows messages again that a user has deleted, and that are kept for a while (`maildrop.delete_grace`).
+    Undelete(undelete::Undelete),
     /// Is one of popa3ctl's own processes.
     #[command(hide = true)]
     Helper { task: String },
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Command::User(command) => user::run(command),
         Command::Uidl(command) => uidl::run(command),
         Command::Convert(convert) => convert::run(&convert),
+        Command::Undelete(undelete) => undelete::run(&undelete),
         Command::Helper { task } => return helper::serve(&task),
         Command::Deliver(command) => return deliver::run(&command),
         Command::LmtpSession(command) => return deliver::run_lmtp_session(&command),

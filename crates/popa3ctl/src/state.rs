@@ -86,6 +86,15 @@ impl State {
         self.give_away(directory.as_fd(), path, ".copies")
     }
 
+    /// The list of what was deleted from the maildrop at `path` and is kept for a while; `None` if nothing ever was.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn deletions(&self, path: &Path) -> Result<Option<File>, String> {
+        let directory = open(&self.ids)?;
+        state_file::open_existing(directory.as_fd(), path, state_file::DELETIONS).map_err(text)
+    }
+
     /// The ids that the maildrop at `path` has from elsewhere.
     ///
     /// # Errors

@@ -8,11 +8,12 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
-use maildrop::{CopyNumbers, IdMap, IdMapError, Index, Memory};
+use maildrop::{CopyNumbers, Deletions, Grace, IdMap, IdMapError, Index, Memory};
 use messages::Rights;
 use messages::spawner::SpawnerConfig;
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{CWD, Mode, OFlags, fstat, fsync, openat};
 
 use crate::state_file;
 
@@ -29,6 +30,8 @@ pub struct MemoryFiles {
     index: io::Result<Option<File>>,
     copies: io::Result<Option<File>>,
     map: io::Result<Option<File>>,
+    deletions: io::Result<Option<File>>,
+    grace: Duration,
 }
 
 impl MemoryDirectories {
@@ -38,7 +41,7 @@ impl MemoryDirectories {
     /// Names the directory and says what is wrong with it.
     pub fn open(configuration: &SpawnerConfig) -> Result<Self, String> {
         let open = |path: &Path| {
-            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             openat(CWD, path, flags, Mode::empty())
                 .map_err(|error| format!("{}: {error}", path.display()))
         };
@@ -55,7 +58,14 @@ impl MemoryDirectories {
 
     /// Opens the files of the maildrop at `path`; for a session that may change nothing only those that are there, and so that
     /// whatever the maildrop writes into them is refused by the kernel, which it can bear.
-    pub fn files(&self, path: &Path, is_mbox: bool, rights: Rights) -> MemoryFiles {
+    /// Deleted messages are kept for `grace`.
+    pub fn files(
+        &self,
+        path: &Path,
+        is_mbox: bool,
+        rights: Rights,
+        grace: Duration,
+    ) -> MemoryFiles {
         let open = |directory: &OwnedFd, suffix| match rights.allow_change() {
             true => state_file::open(directory.as_fd(), path, suffix).map(|fd| Some(fd.into())),
             false => state_file::open_to_read(directory.as_fd(), path, suffix),
@@ -67,7 +77,27 @@ impl MemoryDirectories {
                 false => Ok(None),
             },
             map: state_file::open_to_read(self.ids.as_fd(), path, ".map"),
+            deletions: match (grace.is_zero(), rights.allow_change()) {
+                (false, true) => self.open_deletions(path).map(Some),
+                // What was deleted before the policy was switched off is due.
+                (true, true) => {
+                    state_file::open_existing(self.ids.as_fd(), path, state_file::DELETIONS)
+                }
+                (_, false) => {
+                    state_file::open_to_read(self.ids.as_fd(), path, state_file::DELETIONS)
+                }
+            },
+            grace,
         }
+    }
+
+    /// Opens the list of deleted messages of the maildrop at `path`. A new one's name is to be as durable as what will stand in it.
+    fn open_deletions(&self, path: &Path) -> io::Result<File> {
+        let file = state_file::open(self.ids.as_fd(), path, state_file::DELETIONS)?;
+        if fstat(&file)?.st_size == 0 {
+            fsync(&self.ids)?;
+        }
+        Ok(file.into())
     }
 }
 
@@ -76,18 +106,25 @@ impl MemoryFiles {
     /// `complain`.
     ///
     /// # Errors
-    /// There is a list of unique-ids, and it cannot be read. With other ids clients would fetch everything again.
+    /// There is a list of unique-ids, and it cannot be read: with other ids clients would fetch everything again. Or one of
+    /// deleted messages: without it they would be shown, or removed at once.
     pub fn memory(self, mut complain: impl FnMut(io::Error)) -> Result<Memory, IdMapError> {
         let ids = match self.map.map_err(IdMapError::Io)? {
             Some(mut file) => IdMap::read(&mut file)?,
             None => IdMap::default(),
         };
+        let time = self.grace;
+        let grace = self.deletions.map_err(IdMapError::Io)?.map(|file| Grace {
+            deletions: Deletions::read(file),
+            time,
+        });
         let mut opened =
             |file: io::Result<Option<File>>| file.map_err(&mut complain).ok().flatten();
         Ok(Memory {
             index: opened(self.index).map(Index::new),
             copies: opened(self.copies).map(CopyNumbers::new),
             ids,
+            grace,
         })
     }
 }

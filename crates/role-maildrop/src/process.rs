@@ -205,7 +205,12 @@ impl Job<'_> {
             location: place.clone(),
             lock,
             journal: journal.flatten(),
-            memory: self.memory.files(&place.path(), place.is_mbox(), rights),
+            memory: self.memory.files(
+                &place.path(),
+                place.is_mbox(),
+                rights,
+                self.configuration.delete_grace,
+            ),
         })
     }
 
@@ -347,6 +352,7 @@ impl Job<'_> {
                 .with("top", tally.topped)
                 .with("deleted", tally.deleted)
                 .with("deleted_octets", tally.deleted_octets)
+                .with_some("expired", (tally.expired > 0).then_some(tally.expired))
                 .with("left", tally.left)
                 .with_some("ids_gone", tally.drift.map(|drift| drift.gone))
                 .with_some("ids_changed", tally.drift.map(|drift| drift.changed))

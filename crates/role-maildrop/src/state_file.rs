@@ -11,6 +11,9 @@ use md5::{Digest, Md5};
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
 
+/// The suffix of the list of deleted messages that are kept for a while.
+pub const DELETIONS: &str = ".deleted";
+
 /// The path of a maildrop as a part of file names: paths are longer than those may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PathHash(u128);
@@ -53,7 +56,28 @@ pub fn open_to_read(
     path: &Path,
     suffix: &str,
 ) -> io::Result<Option<File>> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    open_if_there(directory, path, suffix, OFlags::RDONLY)
+}
+
+/// Opens the file of the maildrop at `path` for reading and writing; `None` if there is none.
+///
+/// # Errors
+/// What openat(2) says.
+pub fn open_existing(
+    directory: BorrowedFd<'_>,
+    path: &Path,
+    suffix: &str,
+) -> io::Result<Option<File>> {
+    open_if_there(directory, path, suffix, OFlags::RDWR)
+}
+
+fn open_if_there(
+    directory: BorrowedFd<'_>,
+    path: &Path,
+    suffix: &str,
+    access: OFlags,
+) -> io::Result<Option<File>> {
+    let flags = access | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match openat(directory, name(path, suffix), flags, Mode::empty()) {
         Ok(file) => Ok(Some(file.into())),
         Err(Errno::NOENT) => Ok(None),

@@ -37,6 +37,8 @@ pub struct Tally {
     pub deleted: u32,
     /// Their octets.
     pub deleted_octets: u64,
+    /// Messages that were deleted by an earlier session, and are removed by this one.
+    pub expired: u32,
     /// Messages left.
     pub left: u32,
     /// How the maildrop differed from what the last session left, if that is known.
@@ -306,7 +308,8 @@ impl<'a> Session<'a> {
         let _signals = SignalFd::new(&[Signal::TERM, Signal::INT, Signal::HUP]);
         let mut end = End::Quit;
         // There are no marks without the right to make them. If there were, they would not count.
-        if self.rights.allow_deletion() && self.machine.deleted_messages() > 0 {
+        let needed = self.machine.deleted_messages() > 0 || self.maildrop.needs_update();
+        if self.rights.allow_deletion() && needed {
             let mut deleted = vec![false; self.maildrop.count() as usize];
             for message in self.machine.deleted() {
                 if let Some(mark) = deleted.get_mut(index(message) as usize) {
@@ -318,6 +321,7 @@ impl<'a> Session<'a> {
                 Ok(summary) => {
                     self.tally.deleted = summary.removed;
                     self.tally.deleted_octets = summary.octets;
+                    self.tally.expired = summary.expired;
                     self.tally.left = self.machine.messages_left();
                 }
                 Err(error) => {

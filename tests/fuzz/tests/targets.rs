@@ -69,6 +69,11 @@ fn a_damaged_index_changes_no_reply() {
 }
 
 #[test]
+fn a_damaged_list_of_deleted_messages_is_what_it_was_before() {
+    holds("deletions");
+}
+
+#[test]
 fn messages_between_processes_decode_to_what_they_encode_to() {
     holds("messages");
 }

@@ -62,6 +62,7 @@ impl Mailbox {
             index: open(self.index_path()).map(Index::new),
             copies: open(self.directory.path().join("copies")).map(copies::CopyNumbers::new),
             ids: self.ids.clone(),
+            grace: None,
         }
     }
 

@@ -79,6 +79,7 @@ impl Rig {
             idle_timeout: PATIENCE,
             errors: 10,
             utf8_headers: Utf8Headers::AsIs,
+            delete_grace: Duration::ZERO,
             last: true,
             session_locks: at("locks"),
             indexes: at("index"),

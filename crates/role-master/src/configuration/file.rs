@@ -266,6 +266,8 @@ pub struct Maildrop {
     pub dotlock: bool,
     /// How long to wait for another program's lock.
     pub lock_timeout: Span,
+    /// How long deleted messages are kept, hidden, before they are removed.
+    pub delete_grace: Span,
 }
 
 impl Default for Maildrop {
@@ -275,6 +277,7 @@ impl Default for Maildrop {
             lock: Lock::Fcntl,
             dotlock: false,
             lock_timeout: Span(Duration::from_secs(30)),
+            delete_grace: Span(Duration::ZERO),
         }
     }
 }

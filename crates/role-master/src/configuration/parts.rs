@@ -131,6 +131,7 @@ impl Configuration {
             dotlock: maildrop.dotlock,
             locker_directory: self.locker_directory.clone(),
             lock_timeout: maildrop.lock_timeout.0,
+            delete_grace: maildrop.delete_grace.0,
             messages: limits.messages,
             octets: limits.octets.0,
             work_octets: limits.work_octets.unwrap_or(limits.octets).0,

@@ -1,15 +1,17 @@
-//! What the server keeps beside the mail: journals and indexes.
+//! What the server keeps beside the mail: journals, indexes, and lists of deleted messages.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{FileExt, chown};
 use std::path::Path;
 use std::time::Duration;
 
 use maildrop::{
-    Account, FileLock, Index, Limits, Location, Maildrop, Memory, OpenOptions, fuzz, open,
+    Account, Deletions, FileLock, Index, Limits, Location, Maildrop, Memory, OpenOptions, UniqueId,
+    fuzz, open,
 };
 
 use super::{Target, literal};
@@ -29,6 +31,26 @@ pub const INDEX: Target = Target {
     pieces: indexes,
     max_octets: 1024,
 };
+
+/// A list of deleted messages that is damaged is what it was before.
+pub const DELETIONS: Target = Target {
+    name: "deletions",
+    run: deletions,
+    pieces: lists,
+    max_octets: 1024,
+};
+
+fn lists() -> Vec<Vec<u8>> {
+    literal(&[
+        b"popa3ddl",
+        b"\0",
+        b"\x01",
+        b"\x02\0\0\0\0\0\0\0",
+        b"\xff\xff\xff\xff\xff\xff\xff\xff",
+        b"\x08\0\x01",
+        b"\x30\0\xff",
+    ])
+}
 
 fn journal() -> Vec<Vec<u8>> {
     let mut pieces = literal(&[
@@ -63,6 +85,65 @@ fn indexes() -> Vec<Vec<u8>> {
 thread_local! {
     /// The maildrops of a thread.
     static BENCHES: RefCell<Option<[Bench; 2]>> = const { RefCell::new(None) };
+    /// A list of deleted messages, what it says, and its octets.
+    static LIST: List = List::new();
+}
+
+struct List {
+    file: File,
+    deleted: BTreeMap<UniqueId, u64>,
+    octets: Vec<u8>,
+}
+
+impl List {
+    fn new() -> Self {
+        let file = tempfile::tempfile().expect("a file");
+        let ids = [&b"a"[..], b"0123456789abcdef", &[b'~'; 70]].map(UniqueId::new);
+        let deleted: BTreeMap<_, _> = ids.into_iter().flatten().zip([0, 1, u64::MAX]).collect();
+        let mut list = Deletions::read(file.try_clone().expect("the file"));
+        let before = deleted.keys().map(|id| (*id, 7)).take(1).collect();
+        list.replace(before).expect("room");
+        // The second time it is written at the beginning.
+        list.replace(deleted.clone()).expect("room");
+        let mut octets = vec![0; 48 + 3 * 96];
+        file.read_exact_at(&mut octets, 0).expect("the list");
+        List {
+            file,
+            deleted,
+            octets,
+        }
+    }
+}
+
+/// What is read can be written again. The first octet chooses whether what follows is the list, or what it is damaged by: where,
+/// in two octets, and how.
+fn deletions(data: &[u8]) {
+    let Some((&choice, rest)) = data.split_first() else {
+        return;
+    };
+    let is_damaged = choice & 1 == 0;
+    LIST.with(|list| {
+        let mut octets = list.octets.clone();
+        if is_damaged {
+            for &[low, high, change] in rest.as_chunks::<3>().0 {
+                let at = usize::from(u16::from_le_bytes([low, high])) % octets.len();
+                octets[at] ^= change;
+            }
+        } else {
+            octets = rest.to_vec();
+            octets.resize(1024, 0);
+        }
+        list.file.write_all_at(&octets, 0).expect("room");
+        let read = Deletions::read(list.file.try_clone().expect("the file"));
+        if octets == list.octets {
+            assert_eq!(*read.deleted(), list.deleted);
+        } else if is_damaged {
+            assert!(read.deleted().values().eq([&7]));
+        }
+        let mut copy = Deletions::read(tempfile::tempfile().expect("a file"));
+        copy.replace(read.deleted().clone()).expect("room");
+        assert_eq!(copy.deleted(), read.deleted());
+    });
 }
 
 /// The first octet chooses the kind of maildrop, and whether what follows is the index or what it is damaged by: where, in

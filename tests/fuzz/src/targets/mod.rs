@@ -36,6 +36,7 @@ pub const TARGETS: &[Target] = &[
     maildrop::MBOX_SCAN,
     memory::JOURNAL,
     memory::INDEX,
+    memory::DELETIONS,
     messages::MESSAGES,
     tokens::TOKEN,
     tokens::KEYS,

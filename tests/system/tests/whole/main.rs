@@ -15,6 +15,7 @@ mod dialogue;
 mod differential;
 mod domains;
 mod dotlocks;
+mod grace;
 mod inetd_servers;
 mod limits;
 mod logs;
