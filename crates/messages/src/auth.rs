@@ -92,6 +92,8 @@ pub struct AuthConfig {
     pub apop_secrets: Option<PathBuf>,
     /// The file of app passwords; `None` where there are none.
     pub app_passwords: Option<PathBuf>,
+    /// The directory that verifiers of the system's users are kept in; `None` where none are derived.
+    pub derived_verifiers: Option<PathBuf>,
     /// Virtual domains by local address; `None` turns them off.
     pub address_domains: Option<AddressDomains>,
     /// The SASL mechanisms that are offered somewhere.

@@ -52,7 +52,8 @@ pub fn enter(
 ) -> Result<(Confined, Vec<String>), ConfineError> {
     raise_open_files();
     let pam = configuration.backends.contains(&Backend::Pam);
-    let program = syscalls::auth(pam).compile()?;
+    let derives = configuration.derived_verifiers.is_some();
+    let program = syscalls::auth(pam, derives).compile()?;
     let directories = directories_of(configuration);
     let mut files = Landlock::nothing();
     for code in &CODE {
@@ -64,6 +65,13 @@ pub fn enter(
         .chain(directories.iter().map(PathBuf::as_path))
     {
         files = files.read_named(data);
+    }
+    let verifiers = configuration.derived_verifiers.as_ref();
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    // What is missing is complained of when the stores are looked at.
+    let verifiers = verifiers.and_then(|path| openat(CWD, path, flags, Mode::empty()).ok());
+    if let Some(verifiers) = &verifiers {
+        files = files.lockfiles_in(verifiers.as_fd());
     }
     // Helpers get it as their output.
     let null = openat(

@@ -249,6 +249,7 @@ fn unusable(user: Option<String>, refusal: Refusal) -> Found {
         user,
         verifier: None,
         account: Err(refusal),
+        is_derived: false,
     }
 }
 
@@ -261,6 +262,16 @@ fn is_over(expires: Option<u64>) -> bool {
 /// The password is right.
 fn proven(found: Option<Found>) -> Next {
     match found {
+        // The system has not been asked yet whether it lets the user in here.
+        Some(Found {
+            account: Ok(_),
+            user: Some(user),
+            is_derived: true,
+            ..
+        }) => Next::Verify {
+            user: user.into_bytes(),
+            credential: Credential::Proven,
+        },
         Some(Found {
             account: Ok(account),
             ..

@@ -13,6 +13,7 @@
 //! | `pool`, `worker`, `work` | verifying processes: from outside, from inside, and between |
 //! | `backends` | the stores, in their order |
 //! | `hash`, `name`, `store_file` | what stores have in common |
+//! | `derived_file` | verifiers of the system's users, the only file that auth writes |
 //! | `trust` | whose certificates count |
 //! | `bindings` | libcrypt, libpam and the C library; the only `unsafe` |
 //! | `confinement`, `syscalls` | what auth gives up |
@@ -30,6 +31,7 @@
 mod backends;
 mod bindings;
 mod confinement;
+mod derived_file;
 mod event_loop;
 mod exchange;
 mod hash;
@@ -83,7 +85,7 @@ fn serve(control: &Channel) -> Result<(), String> {
     let log = descriptors.next().ok_or("no log channel")?;
     let logger = Logger::new(Channel::from_fd(log).map_err(|error| text(&error))?);
 
-    let narrow = syscalls::stores_worker()
+    let narrow = syscalls::stores_worker(start.configuration.derived_verifiers.is_some())
         .compile()
         .map_err(|error| text(&error))?;
     // Before the confinement, which is without mlock(2).

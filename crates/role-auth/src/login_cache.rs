@@ -177,6 +177,7 @@ mod tests {
         Request {
             user: user.as_bytes().to_vec(),
             credential: Credential::Password(Secret::copied_from(password.as_bytes())),
+            tls: false,
             local: None,
             peer: Some(peer.parse().unwrap()),
         }

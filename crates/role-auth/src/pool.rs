@@ -272,6 +272,7 @@ mod tests {
         Request {
             user: b"joe".to_vec(),
             credential: Credential::Password(Secret::copied_from(b"secret")),
+            tls: false,
             local: None,
             peer: None,
         }

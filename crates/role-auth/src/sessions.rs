@@ -45,6 +45,9 @@ pub struct Session {
     apop_timestamp: Option<String>,
     attempts: u32,
     method: Method,
+    /// The last attempt is a SASL exchange, and the session says that it has TLS. One that lies has a verifier derived from a
+    /// password that the system has accepted, of the user whose it is: nobody else gains or loses by it.
+    is_sasl_over_tls: bool,
     state: State,
     /// The SASL exchange under way; there while [`State::Challenged`], or while a worker looks something up for it.
     exchange: Option<Box<Exchange>>,
@@ -155,6 +158,7 @@ impl Session {
             apop_timestamp: announced.apop_timestamp,
             attempts: 0,
             method: Method::Password,
+            is_sasl_over_tls: false,
             state: State::Idle,
             exchange: None,
             server_random: None,
@@ -207,6 +211,7 @@ impl Session {
         if self.has_no_attempt_left(rules.login_attempts) {
             return Err(Violation::TooManyAttempts);
         }
+        self.is_sasl_over_tls = matches!(attempt, Attempt::SaslStart { tls: Some(_), .. });
         let (method, turn) = match attempt {
             Attempt::Password { user, password } => {
                 let credential = Credential::Password(password);
@@ -332,6 +337,7 @@ impl Session {
         Request {
             user,
             credential,
+            tls: self.is_sasl_over_tls,
             local: self.local,
             peer: self.facts.peer,
         }

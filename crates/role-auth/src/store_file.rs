@@ -129,6 +129,13 @@ impl StoreFile {
         Err(fail(objection, Stage::Opened))
     }
 
+    /// How long it is, at most [`MAX_FILE_OCTETS`].
+    pub fn octets(&self) -> usize {
+        let metadata = self.file.metadata();
+        let octets = metadata.map_or(0, |metadata| metadata.len().min(MAX_FILE_OCTETS));
+        usize::try_from(octets).unwrap_or(0)
+    }
+
     /// Calls `each` with every line, its number and its octets without the line end, from the beginning of the file.
     ///
     /// # Errors

@@ -84,6 +84,25 @@ const STORES: &[Allow] = &[
 /// What the event loop needs besides.
 const LOOP: &[Allow] = &[Allow::any(libc::SYS_signalfd4, "workers that end")];
 
+/// What keeping derived verifiers needs besides. Workers do that: what they say of an attempt is believed anyway.
+const VERIFIERS: &[Allow] = &[
+    Allow::any(libc::SYS_fsync, "a new file of verifiers is whole"),
+    Allow::any(
+        libc::SYS_renameat,
+        "a new file of verifiers takes the place of the old",
+    ),
+    Allow::any(
+        libc::SYS_renameat2,
+        "a new file of verifiers takes the place of the old",
+    ),
+    Allow::any(
+        libc::SYS_unlinkat,
+        "what a worker that was killed has left behind",
+    ),
+];
+
+const NOTHING: &[Allow] = &[];
+
 /// What PAM's modules need besides.
 const PAM: &[Allow] = &[
     Allow::when(
@@ -156,15 +175,20 @@ const PAM: &[Allow] = &[
 ];
 
 /// Auth's, and its PAM workers' where it is to have any.
-pub fn auth(pam: bool) -> Policy {
-    const NOTHING: &[Allow] = &[];
+pub fn auth(pam: bool, derives: bool) -> Policy {
     let pam = if pam { PAM } else { NOTHING };
-    Policy::new("auth", &[BASE, MESSAGES, PANIC, FORK, STORES, LOOP, pam]).otherwise(REFUSE)
+    let verifiers = if derives { VERIFIERS } else { NOTHING };
+    Policy::new(
+        "auth",
+        &[BASE, MESSAGES, PANIC, FORK, STORES, LOOP, pam, verifiers],
+    )
+    .otherwise(REFUSE)
 }
 
-/// Workers that read stores and hash, and nothing else.
-pub fn stores_worker() -> Policy {
-    Policy::new("auth worker", &[BASE, MESSAGES, PANIC, STORES]).otherwise(REFUSE)
+/// Workers that read stores and hash, keep verifiers where any are derived, and nothing else.
+pub fn stores_worker(derives: bool) -> Policy {
+    let verifiers = if derives { VERIFIERS } else { NOTHING };
+    Policy::new("auth worker", &[BASE, MESSAGES, PANIC, STORES, verifiers]).otherwise(REFUSE)
 }
 
 const REFUSE: Deny = Deny::Errno(libc::EPERM as u16);

@@ -26,6 +26,7 @@ pub fn configuration(users_file: PathBuf) -> AuthConfig {
         pam_service: String::new(),
         apop_secrets: None,
         app_passwords: None,
+        derived_verifiers: None,
         address_domains: None,
         mechanisms: Vec::new(),
         external_user: None,

@@ -24,6 +24,8 @@ pub struct Request {
     pub user: Vec<u8>,
     /// What is to prove it.
     pub credential: Credential,
+    /// Whether the session says that it came in a SASL exchange over TLS.
+    pub tls: bool,
     /// The address the client connected to.
     pub local: Option<IpAddr>,
     /// The client's address.
@@ -42,9 +44,9 @@ pub enum Credential {
         /// The greeting's, from the session spawner.
         timestamp: String,
     },
-    /// Nothing yet: SCRAM is to be begun, by what the users file has on the user.
+    /// Nothing yet: SCRAM is to be begun, by what the stores have on the user.
     Verifier,
-    /// Nothing any more: an access token has proven the name.
+    /// Nothing any more: an access token, or a verifier derived for a user of the system, has proven the name.
     Proven,
     /// The certificate that the client has shown, by the handshake that it did so in.
     Certificate {
@@ -92,7 +94,7 @@ pub enum Outcome {
     Found(Found),
 }
 
-/// What the users file has on a user, for SCRAM.
+/// What there is on a user, for SCRAM: in the users file, or derived.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Found {
     /// The name, only if there is such a user.
@@ -101,6 +103,8 @@ pub struct Found {
     pub verifier: Option<Secret>,
     /// Whose maildrop a right password opens, or why none is right.
     pub account: Result<Account, Refusal>,
+    /// It is a user of the system, which is asked once more when the password has been proven.
+    pub is_derived: bool,
 }
 
 impl Found {

@@ -226,6 +226,12 @@ impl Configuration {
         }
     }
 
+    /// Where verifiers of the system's users are kept, if any are.
+    pub fn derived_verifiers(&self) -> Option<PathBuf> {
+        let wanted = self.file.auth.derive_verifiers && matches!(self.runner, Runner::Root);
+        wanted.then(|| self.state_directory().join("verifiers"))
+    }
+
     /// Who runs the server.
     pub fn runner(&self) -> &Runner {
         &self.runner
@@ -264,6 +270,9 @@ impl Configuration {
         if self.locker_directory != newer.locker_directory {
             keys.push("maildrop.dotlock, the directory of maildrop.location");
         }
+        if old.auth.derive_verifiers != new.auth.derive_verifiers {
+            keys.push("auth.derive_verifiers");
+        }
         if old.chroot != new.chroot
             || old.sandbox != new.sandbox
             || old.state_directory != new.state_directory
@@ -273,10 +282,11 @@ impl Configuration {
         keys
     }
 
-    /// Leaves the locker, or its absence, as it was, and TLS on, or off: without a keyholder, what goes with TLS would only
+    /// Leaves the locker, or its absence, as it was, what auth may write, and TLS on, or off: without a keyholder, what goes with TLS would only
     /// lock people out.
     pub fn keep_roles_as_they_were(&mut self, old: &Self) {
         self.locker_directory.clone_from(&old.locker_directory);
+        self.file.auth.derive_verifiers = old.file.auth.derive_verifiers;
         if self.has_tls() != old.has_tls() {
             self.file.tls.clone_from(&old.file.tls);
         }

@@ -35,15 +35,18 @@ pub fn prepare(
     let state = configuration.state_directory();
     in_directory(&state, |path| make(path, 0o755))?;
     let spawner = configuration.spawner();
-    for directory in [
-        spawner.session_locks,
-        spawner.indexes,
-        spawner.unique_ids,
-        spawner.journals,
-    ] {
+    let verifiers = configuration.derived_verifiers();
+    let directories = [
+        Some((spawner.session_locks, Role::Spawner)),
+        Some((spawner.indexes, Role::Spawner)),
+        Some((spawner.unique_ids, Role::Spawner)),
+        Some((spawner.journals, Role::Spawner)),
+        verifiers.map(|directory| (directory, Role::Auth)),
+    ];
+    for (directory, role) in directories.into_iter().flatten() {
         in_directory(&directory, |path| {
             make(path, 0o700)?;
-            if let Some(owner) = identities.of(Role::Spawner) {
+            if let Some(owner) = identities.of(role) {
                 chown(path, Some(owner.uid.into()), Some(owner.gid.into()))?;
             }
             fs::set_permissions(path, Permissions::from_mode(0o700))

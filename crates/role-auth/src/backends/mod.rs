@@ -6,6 +6,7 @@
 mod address_domains;
 mod apop;
 mod app_passwords;
+mod derived;
 mod external;
 mod owner;
 mod pam;
@@ -20,6 +21,7 @@ use sasl::scram::Decoys;
 use crate::bindings::MissingLibrary;
 use crate::bindings::crypt::Crypt;
 use crate::bindings::pam::Pam;
+use crate::derived_file;
 use crate::hash::{Census, Checker, Usual};
 use crate::name::{Password, UserName};
 use crate::trust::Trust;
@@ -148,6 +150,7 @@ impl Stores {
                 Backend::UsersFile => self.users_file(claim),
             };
             if let Some(outcome) = decided {
+                self.derive(claim, &outcome);
                 return outcome;
             }
         }
@@ -189,6 +192,11 @@ fn survey(configuration: &AuthConfig) -> (Census, Vec<String>) {
             Ok(lines) => complaints.extend(lines),
             Err(error) => complaints.push(error.to_string()),
         }
+    }
+    if let Some(directory) = &configuration.derived_verifiers
+        && let Err(error) = derived_file::try_out(directory)
+    {
+        complaints.push(format!("{}: {error}", directory.display()));
     }
     (census, complaints)
 }

@@ -87,7 +87,7 @@ pub fn survey(census: &mut Census) -> Result<(), StoreError> {
 }
 
 /// As PAM's account stage sees it (shadow(5)), except that an expired password is final: over POP3 nobody can change it.
-fn has_expired(shadow: &Shadow, today: i64) -> bool {
+pub(super) fn has_expired(shadow: &Shadow, today: i64) -> bool {
     if shadow.expires > 0 && today >= shadow.expires {
         return true;
     }
@@ -100,7 +100,7 @@ fn has_expired(shadow: &Shadow, today: i64) -> bool {
 }
 
 /// Days since 1970-01-01.
-fn today() -> i64 {
+pub(super) fn today() -> i64 {
     let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
     let days = since.as_secs().checked_div(SECONDS_OF_A_DAY);
     days.and_then(|days| i64::try_from(days).ok())

@@ -1,7 +1,7 @@
-//! What SCRAM is begun with: the verifier of a user of the users file, the only store that can hold one.
+//! What SCRAM is begun with: the verifier of a user of the users file, or one derived for a user of the system.
 //!
 //! Runs in auth's worker processes, before the client has proven anything, and costs the same whoever is asked for: the whole
-//! file is read, and the password database is asked once, be there such a user or not.
+//! files are read, and the password database is asked once, be there such a user or not.
 
 use std::path::Path;
 
@@ -21,9 +21,13 @@ impl Stores {
     /// Looks up what a SCRAM exchange with this user needs.
     pub(super) fn verifier(&self, user: &UserName, request: &Request) -> Outcome {
         let path = &self.configuration.users_file;
-        let line = match find(path, user) {
-            Ok(line) => line,
-            Err(error) => return Outcome::unknown(Refusal::broken(error)),
+        let line = if self.configuration.backends.contains(&Backend::UsersFile) {
+            match find(path, user) {
+                Ok(line) => line,
+                Err(error) => return Outcome::unknown(Refusal::broken(error)),
+            }
+        } else {
+            None
         };
         let entry = match self.configuration.own {
             // Everybody is this account.
@@ -31,8 +35,9 @@ impl Stores {
             None => nss::passwd_by_name(user.as_str()),
         };
         // Virtual domains by address have passwords only, and the first store that knows a user decides.
+        let is_address_domain = self.is_address_domain(request);
         let elsewhere = match &entry {
-            _ if self.is_address_domain(request) => true,
+            _ if is_address_domain => true,
             Ok(entry) => entry.is_some() && self.asks_the_system_first(),
             Err(error) if self.asks_the_system_first() => {
                 return Outcome::unknown(owner::unanswered(error));
@@ -40,13 +45,19 @@ impl Stores {
             Err(_) => false,
         };
         let entry = entry.map_err(|error| owner::unanswered(&error));
+        // Looked up also where the users file has decided: it costs the same for everybody.
+        let derived = match self.derived(user, entry.as_ref().ok().and_then(Option::as_ref)) {
+            Ok(derived) => derived.filter(|_| !is_address_domain),
+            Err(refusal) => return Outcome::unknown(refusal),
+        };
         Outcome::Found(match line {
             Some(line) if !elsewhere => found(path, user, &line, entry, self.own()),
-            _ => Found {
+            _ => derived.unwrap_or(Found {
                 user: None,
                 verifier: None,
                 account: Err(Refusal::UnknownUser),
-            },
+                is_derived: false,
+            }),
         })
     }
 
@@ -90,6 +101,7 @@ fn found(
                 user: Some(user.as_str().to_owned()),
                 verifier: None,
                 account: Err(bad_record(record.err().unwrap_or("says nothing"))),
+                is_derived: false,
             };
         }
     };
@@ -103,6 +115,7 @@ fn found(
         user: Some(record.name.to_owned()),
         verifier: None,
         account,
+        is_derived: false,
     };
     if let Ok(verifier) = Verifier::parse(hash) {
         // Who may not be told that the password was right must not be able to prove it; the salt stays what it was.

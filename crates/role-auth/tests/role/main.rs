@@ -5,6 +5,7 @@
 //! with made-up users and PAM services; otherwise the tests that need them are skipped by name.
 
 mod app_passwords;
+mod derived;
 mod external;
 mod hostile;
 mod login_cache;
@@ -143,6 +144,13 @@ fn all() -> Vec<Test> {
         a_token_that_is_not_checked_holds_nobody_up_and_is_given_up_in_time,
         a_token_role_that_talks_nonsense_is_left,
         without_oauth_no_token_is_taken,
+    ));
+    all.extend(tests!(true, derived:
+        after_plain_over_tls_the_next_login_may_be_scram,
+        a_change_of_password_or_a_lock_ends_it_at_once,
+        nothing_is_derived_without_the_key_or_tls_or_the_right_password,
+        pam_is_asked_again_and_only_the_systems_own_hash_counts,
+        a_verifier_cannot_be_seen_and_looking_up_costs_the_same,
     ));
     all.extend(tests!(true, tokens:
         a_token_of_a_system_user_opens_the_account_unless_it_is_locked,

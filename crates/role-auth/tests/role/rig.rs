@@ -77,6 +77,7 @@ pub fn configuration(directory: &Path) -> AuthConfig {
         pam_service: "popa3d-test".to_owned(),
         apop_secrets: None,
         app_passwords: None,
+        derived_verifiers: None,
         address_domains: None,
         mechanisms: SaslMechanism::ALL.to_vec(),
         external_user: Some(ExternalUser::MailAddress),

@@ -27,14 +27,14 @@ pub fn users() -> String {
     )
 }
 
-fn facts() -> TlsFacts {
+pub fn facts() -> TlsFacts {
     TlsFacts {
         exporter: Some([3; 32]),
         server_end_point: Some(vec![4; 48]),
     }
 }
 
-fn client(mechanism: Mechanism, user: &str, password: &str, bound: Option<&[u8]>) -> Client {
+pub fn client(mechanism: Mechanism, user: &str, password: &str, bound: Option<&[u8]>) -> Client {
     let kind = BindingType::TlsExporter;
     let binding = bound.map(|octets| ChannelBinding::new(kind, octets).unwrap());
     let credentials = Credentials::Password {
@@ -47,7 +47,12 @@ fn client(mechanism: Mechanism, user: &str, password: &str, bound: Option<&[u8]>
 }
 
 /// The exchange as far as challenges go; the verdict is still to come.
-fn converse(session: &Session, offered: SaslMechanism, mut client: Client, tls: Option<TlsFacts>) {
+pub fn converse(
+    session: &Session,
+    offered: SaslMechanism,
+    mut client: Client,
+    tls: Option<TlsFacts>,
+) {
     let initial = client.initial_response();
     session.start_over(offered, initial.as_ref().map(Secret::as_bytes), tls);
     let steps = match offered {

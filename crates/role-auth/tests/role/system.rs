@@ -148,7 +148,7 @@ pub fn rig(change: impl FnOnce(&mut AuthConfig)) -> Rig {
     Rig::confined("", confinement, change)
 }
 
-fn pam(service: &str) -> Rig {
+pub fn pam(service: &str) -> Rig {
     rig(|configuration| {
         configuration.backends = vec![Backend::Pam];
         configuration.pam_service = service.to_owned();

@@ -38,10 +38,11 @@ impl Configuration {
         let scram = |mechanisms: &Vec<SaslMechanism>| mechanisms.iter().any(|it| it.is_scram());
         if self.file.auth.mechanisms.as_ref().is_some_and(scram)
             && !backends.contains(&Backend::UsersFile)
+            && self.derived_verifiers().is_none()
         {
             return Err(ConfigurationError::in_key(
                 "auth.mechanisms",
-                "SCRAM needs \"users-file\" in auth.backends: no other store has what it is verified by",
+                "SCRAM needs \"users-file\" in auth.backends, or auth.derive_verifiers: no other store has what it is verified by",
             ));
         }
         let takes_token =

@@ -165,6 +165,8 @@ pub struct Auth {
     pub apop_secrets: Option<PathBuf>,
     /// The file of app passwords.
     pub app_passwords: Option<PathBuf>,
+    /// Users of the system can use SCRAM once they have logged in by PLAIN or LOGIN over TLS.
+    pub derive_verifiers: bool,
     /// How long a login by a password is remembered, so that the next costs no hash; zero: not at all.
     pub cache: Span,
     /// SASL mechanisms. Default: PLAIN and LOGIN, SCRAM-SHA-256 where the users file is the only store, OAUTHBEARER and XOAUTH2
@@ -194,6 +196,7 @@ impl Default for Auth {
             pam_service: "popa3d".into(),
             apop_secrets: None,
             app_passwords: None,
+            derive_verifiers: false,
             cache: Span(Duration::ZERO),
             mechanisms: None,
             external_user: None,

@@ -96,6 +96,7 @@ impl Configuration {
             pam_service: auth.pam_service.clone(),
             apop_secrets: auth.apop_secrets.clone(),
             app_passwords: auth.app_passwords.clone(),
+            derived_verifiers: self.derived_verifiers(),
             cache: auth.cache.0,
             address_domains: self
                 .file

@@ -289,6 +289,54 @@ fn over_tls_scram_is_bound_to_the_channel() {
 }
 
 #[test]
+fn a_user_of_the_system_may_use_scram_after_plain_over_tls_until_the_password_changes() {
+    let tls_address = SocketAddr::from((Ipv4Addr::LOCALHOST, TLS_PORT));
+    let file = |name: &str| format!("\"/etc/popa3d-tls/{name}\"");
+    let mechanisms = r#"["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS"]"#;
+    Setup::new()
+        .set("", "listen_tls", &format!("[\"{tls_address}\"]"))
+        .set("tls", "certificate", &file("mail.pem"))
+        .set("tls", "key", &file("mail.key"))
+        .set("auth", "backends", "[\"shadow\"]")
+        .set("auth", "mechanisms", mechanisms)
+        .set("auth", "derive_verifiers", "true")
+        .set("auth", "failure_delay", "\"0s\"")
+        .as_root(|site| {
+            let authority = Authority::new();
+            authority.issue("mail", &[HOST], Kind::P256, 90, 0);
+            site.deliver(ALICE, MAIL);
+            let server = site.serve();
+            let binding = "tls-exporter";
+            let early = scram(site, binding, TLS_PORT, ALICE.password);
+            assert!(early.errors.starts_with("-ERR [AUTH]"), "{early:?}");
+            let mut curl = client("/usr/bin/curl");
+            curl.args(["--silent", "--show-error", "--login-options", "AUTH=PLAIN"])
+                .args(["--user", &format!("{}:{}", ALICE.name, ALICE.password)])
+                .args(["--resolve", &format!("{HOST}:{TLS_PORT}:127.0.0.1")])
+                .arg("--cacert")
+                .arg(authority.file())
+                .arg(format!("pop3s://{HOST}:{TLS_PORT}/1"));
+            assert_fetched(&mut curl);
+            await_method(&server, "PLAIN");
+            for (binding, port, method) in [
+                (binding, TLS_PORT, "SCRAM-SHA-256-PLUS"),
+                ("none", site.address.port(), "SCRAM-SHA-256"),
+            ] {
+                let said = scram(site, binding, port, ALICE.password);
+                assert!(said.expect_success("python3").starts_with(b"+OK 1 "));
+                await_method(&server, method);
+            }
+            // Her password becomes Bob's.
+            let shadow = fs::read_to_string("/etc/shadow").expect("/etc/shadow");
+            fs::write("/etc/shadow", shadow.replace(ALICE.hash, BOB.hash)).expect("/etc/shadow");
+            let refused = scram(site, binding, TLS_PORT, ALICE.password);
+            assert!(refused.errors.starts_with("-ERR [AUTH]"), "{refused:?}");
+            let log = server.log();
+            assert!(!log.contains("store unusable"), "{log}");
+        });
+}
+
+#[test]
 fn a_stranger_is_told_the_same_salt_before_and_after_a_restart() {
     // `n,,n=NAME,r=abc`
     let names = ["biwsbj1ub2JvZHkscj1hYmM=", "biwsbj1hbGljZSxyPWFiYw=="];
