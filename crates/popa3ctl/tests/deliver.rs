@@ -22,6 +22,14 @@ const CANTCREAT: i32 = 73;
 const TEMPFAIL: i32 = 75;
 const NOPERM: i32 = 77;
 
+/// Copied by another process: a file open for writing here may be so in a child of another thread yet when it is to be run
+/// (ETXTBSY).
+fn copy_program(to: &Path) {
+    let mut copy = Command::new("cp");
+    let copy = copy.arg(env!("CARGO_BIN_EXE_popa3ctl")).arg(to);
+    assert!(copy.status().expect("cp").success());
+}
+
 fn popa3ctl(site: &Site) -> Command {
     let server = site.command();
     let arguments: Vec<OsString> = server.get_args().map(ToOwned::to_owned).collect();
@@ -149,7 +157,7 @@ fn the_exit_status_says_what_to_do_with_the_message() {
         assert_eq!(deliver(site, &now, "a: b\n\n"), CANTCREAT);
         // Somebody who may not.
         let program = site.directory.with_file_name("popa3ctl");
-        fs::copy(env!("CARGO_BIN_EXE_popa3ctl"), &program).expect("a copy");
+        copy_program(&program);
         let mut other = Command::new(&program);
         other.args(["deliver", "alice"]).uid(BOB.id).gid(BOB.id);
         assert_eq!(run::to_end(&mut other, b"").status.code(), Some(NOPERM));
@@ -220,7 +228,7 @@ impl Own {
     fn new(location: &str) -> Own {
         let directory = tempfile::tempdir().expect("a directory");
         let program = directory.path().join("popa3ctl");
-        fs::copy(env!("CARGO_BIN_EXE_popa3ctl"), &program).expect("a copy");
+        copy_program(&program);
         fs::create_dir(directory.path().join("home")).expect("a home");
         let root = rustix::process::geteuid().is_root();
         let user = if root {

@@ -126,9 +126,12 @@ fn as_somebody_else() {
     use std::os::unix::process::CommandExt;
     let thread = std::thread::current();
     let scratch = tempfile::tempdir().unwrap();
-    // The test program may lie where other users cannot look.
+    // The test program may lie where other users cannot look. Copied by another process: a file open for writing here may be
+    // so in a child of another thread yet when it is to be run (ETXTBSY).
     let program = scratch.path().join("tests");
-    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    let mut copy = std::process::Command::new("cp");
+    let copy = copy.arg(std::env::current_exe().unwrap()).arg(&program);
+    assert!(copy.status().unwrap().success());
     fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o777)).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     let output = std::process::Command::new(program)
