@@ -76,8 +76,8 @@ macro_rules! check {
             let octets: Vec<u64> = expected.iter().map(|message| message.len() as u64).collect();
 
             let mut session = $wait!($enter(server, builder.clone()));
-            // popa3d greets by "+OK" alone.
-            assert_eq!(session.banner().is_empty(), server.starts_with("popa3d"), "{server}");
+            // Debian's popa3d greets by "+OK" alone.
+            assert_eq!(session.banner().is_empty(), server.starts_with("popa3d (Debian)"), "{server}");
             let stat = $wait!(session.stat()).unwrap();
             assert_eq!((stat.messages as usize, stat.octets), (expected.len(), octets.iter().sum()), "{server}");
             let listing = $wait!(session.listing()).unwrap();
