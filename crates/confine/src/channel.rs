@@ -118,6 +118,15 @@ impl Channel {
         Ok((Self { socket: one }, Self { socket: other }))
     }
 
+    /// Bounds the messages on their way from this end, in octets of the kernel's memory: about a kilobyte for a short one
+    /// with its descriptors, and twice `octets` in all.
+    ///
+    /// # Errors
+    /// None known.
+    pub fn set_send_buffer(&self, octets: usize) -> io::Result<()> {
+        Ok(sockopt::set_socket_send_buffer_size(&self.socket, octets)?)
+    }
+
     /// A receiving end for [`receive_with_credentials`](Self::receive_with_credentials), and the
     /// end to send from, which any number of processes may hold.
     ///

@@ -10,7 +10,8 @@ use messages::session::SessionId;
 
 use crate::greeting::{greet, refuse};
 use crate::slots::{Key, Slots};
-use crate::source::Counted;
+use crate::source::{Counted, Source};
+use crate::waiting::Waiting;
 
 /// A client that has not spoken yet, or whose connection is about to be handed on.
 #[derive(Debug)]
@@ -47,7 +48,7 @@ impl Silent {
     }
 }
 
-/// Entries of the queue of deadlines that may mean nothing any more, besides as many as there are connections.
+/// Entries of a queue that may mean nothing any more, besides twice as many as there are connections.
 const MAX_STALE: usize = 1024;
 
 /// Where a connection is.
@@ -79,7 +80,7 @@ pub struct Connections {
     /// Silent ones in the order of their deadlines; entries outlive their connections.
     deadlines: VecDeque<(Instant, Key)>,
     /// Those that have spoken while the session spawner could not take them.
-    pub waiting: VecDeque<Key>,
+    waiting: Waiting,
 }
 
 impl Connections {
@@ -96,6 +97,38 @@ impl Connections {
         }
         self.deadlines.push_back((deadline, key));
         key
+    }
+
+    /// Puts one in line for the session spawner.
+    pub fn wait(&mut self, key: Key) {
+        let Some(Connection {
+            state: State::Silent(silent),
+            ..
+        }) = self.slots.find(key)
+        else {
+            return;
+        };
+        let source = silent.peer.map(|peer| Source::from(peer.ip()));
+        if self.waiting.len() > self.slots.len().saturating_mul(2).saturating_add(MAX_STALE) {
+            let slots = &mut self.slots;
+            self.waiting.retain(|key| is_silent(slots, key));
+        }
+        self.waiting.push(source, key);
+    }
+
+    /// The next one in line, which is out of it then.
+    pub fn next_waiting(&mut self) -> Option<(Option<Source>, Key)> {
+        self.waiting.pop()
+    }
+
+    /// The one that was in line goes first again.
+    pub fn wait_again(&mut self, source: Option<Source>, key: Key) {
+        self.waiting.push_front(source, key);
+    }
+
+    /// Somebody is in line.
+    pub fn are_waiting(&self) -> bool {
+        !self.waiting.is_empty()
     }
 
     /// The next deadline of a silent connection.

@@ -84,6 +84,7 @@ pub struct EventLoop<'a> {
     next_id: u64,
     denied: Refusals,
     full: Refusals,
+    lost: Refusals,
     headerless: Refusals,
     exhausted: Option<Instant>,
 }
@@ -114,6 +115,7 @@ impl<'a> EventLoop<'a> {
             next_id: since_epoch.as_secs() << 24,
             denied: Refusals::default(),
             full: Refusals::default(),
+            lost: Refusals::default(),
             headerless: Refusals::default(),
             exhausted: None,
         })
@@ -462,19 +464,36 @@ impl<'a> EventLoop<'a> {
         }
     }
 
-    /// Gives the connection to the session spawner, or puts it in line.
+    /// Gives the connection to the session spawner, or puts it in line. Nobody overtakes those in line: their turn comes when
+    /// the channel is nearly empty again, which it never would be while others fill it.
     fn hand_on(&mut self, key: Key) {
+        if self.connections.are_waiting() || !self.try_hand_on(key) {
+            self.connections.wait(key);
+        }
+    }
+
+    fn hand_on_waiting(&mut self) {
+        while let Some((source, key)) = self.connections.next_waiting() {
+            if !self.try_hand_on(key) {
+                return self.connections.wait_again(source, key);
+            }
+        }
+    }
+
+    /// False: not now. True, too, when the connection has ended.
+    fn try_hand_on(&mut self, key: Key) -> bool {
+        let Some(spawner) = &self.spawner else {
+            return false;
+        };
         let Some(connection) = self.connections.slots.find(key) else {
-            return;
+            return true;
         };
         let State::Silent(silent) = &connection.state else {
-            return;
-        };
-        let Some(spawner) = &self.spawner else {
-            return self.connections.waiting.push_back(key);
+            return true;
         };
         let Ok((lease, theirs)) = io::pipe() else {
-            return self.end(key);
+            self.end(key);
+            return true;
         };
         let message = Message {
             id: silent.id,
@@ -497,21 +516,21 @@ impl<'a> EventLoop<'a> {
                 } else {
                     self.end(key);
                 }
+                true
             }
-            Err(ChannelError::WouldBlock) => self.connections.waiting.push_back(key),
-            Err(_) => {
+            Err(ChannelError::WouldBlock) => false,
+            Err(ChannelError::Closed) => {
+                // The master will send its successor.
                 self.spawner = None;
-                self.connections.waiting.push_back(key);
+                false
             }
-        }
-    }
-
-    fn hand_on_waiting(&mut self) {
-        for _ in 0..self.connections.waiting.len() {
-            let Some(key) = self.connections.waiting.pop_front() else {
-                return;
-            };
-            self.hand_on(key);
+            Err(error) => {
+                let peer = silent.peer.map(|peer| peer.ip());
+                let reason = format!("not handed on: {error}");
+                self.lost.add(&self.logger, Instant::now(), &reason, peer);
+                self.end(key);
+                true
+            }
         }
     }
 

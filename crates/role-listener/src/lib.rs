@@ -24,6 +24,7 @@ pub mod proxy_header;
 mod slots;
 mod source;
 mod syscalls;
+mod waiting;
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStringExt;

@@ -42,6 +42,10 @@ const LINKS: [(Role, Role); 6] = [
     (Role::Listener, Role::SessionSpawner),
 ];
 
+/// Octets of connections that the listener has handed on and the session spawner has not taken: a dozen or so. The others wait in
+/// the listener, where each source has its turn; in the channel, a flood would be ahead of everybody.
+const LISTENER_SEND_BUFFER: usize = 8 * 1024;
+
 /// A role's process.
 #[derive(Debug)]
 pub struct Running {
@@ -306,6 +310,9 @@ fn start<C>(confinement: Confinement, configuration: C) -> Start<C> {
 
 fn connect(one: &Running, other: &Running) -> Result<(), ChannelError> {
     let (ones, others) = Channel::pair()?;
+    if one.role == Role::Listener {
+        ones.set_send_buffer(LISTENER_SEND_BUFFER)?;
+    }
     introduce(one, other.role, ones)?;
     introduce(other, one.role, others)
 }
