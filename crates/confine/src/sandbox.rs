@@ -6,8 +6,8 @@
 //! descriptors and opens files), resource limits, seccomp last (after it, none of the calls before
 //! would be allowed).
 
-use std::ffi::CStr;
 use std::os::fd::AsFd;
+use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags, fstat, openat, stat};
 use rustix::process::{
@@ -67,7 +67,7 @@ pub struct Limits {
 pub struct Sandbox<'a> {
     seccomp: &'a Program,
     identity: Option<(&'a Identity, Capabilities)>,
-    root: Option<&'a CStr>,
+    root: Option<&'a Path>,
     landlock: Option<Landlock<'a>>,
     limits: Limits,
     required: bool,
@@ -104,7 +104,7 @@ impl<'a> Sandbox<'a> {
     /// Makes an empty directory the root directory. Not done by a process that may not: one of an
     /// ordinary user, for whom Landlock does the same.
     #[must_use]
-    pub fn root(self, directory: &'a CStr) -> Self {
+    pub fn root(self, directory: &'a Path) -> Self {
         Self {
             root: Some(directory),
             ..self
@@ -182,7 +182,7 @@ fn find_out_once() {
     let _ = std::is_x86_feature_detected!("avx2");
 }
 
-fn change_root(directory: &CStr) -> Result<(), ConfineError> {
+fn change_root(directory: &Path) -> Result<(), ConfineError> {
     let held = capabilities(None).map_err(ConfineError::in_step("capget"))?;
     if !held.effective.contains(Capabilities::SYS_CHROOT) {
         return Ok(());

@@ -5,12 +5,10 @@
 #[macro_use]
 mod single_threaded;
 
-use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitCode;
 
@@ -364,12 +362,11 @@ fn what_the_kernel_lacks_is_reported_or_refused() {
 fn the_root_directory_is_changed() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("inside"), "").unwrap();
-    let path = CString::new(directory.path().as_os_str().as_bytes()).unwrap();
     let program = with_attempts();
     let root = is_root("the_root_directory_is_changed (without root, that it is not)");
     assert_done(in_child(|| {
         Sandbox::new(&program)
-            .root(&path)
+            .root(directory.path())
             .landlock(Landlock::all_files())
             .enter()
             .unwrap();

@@ -108,6 +108,12 @@ pub enum FromKeyholder {
     },
 }
 
+impl From<Report> for FromKeyholder {
+    fn from(report: Report) -> Self {
+        Self::Report(report)
+    }
+}
+
 impl Message for FromKeyholder {
     const MAX_OCTETS: usize = MAX_CONFIGURATION_OCTETS;
 }

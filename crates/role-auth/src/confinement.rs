@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use confine::ConfineError;
-use confine::sandbox::{Confined, Landlock, Limits, Sandbox};
+use confine::sandbox::{Confined, Landlock, Limits};
 use messages::auth::{AuthConfig, Backend};
 use messages::role::Confinement;
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -49,7 +49,7 @@ const DATA: [&str; 6] = [
 pub fn enter(
     confinement: &Confinement,
     configuration: &AuthConfig,
-) -> Result<(Confined, Vec<String>), ConfineError> {
+) -> Result<(Confined, Vec<&'static str>), ConfineError> {
     raise_open_files();
     let pam = configuration.backends.contains(&Backend::Pam);
     let derives = configuration.derived_verifiers.is_some();
@@ -84,19 +84,14 @@ pub fn enter(
     if let Some(null) = &null {
         files = files.write_file(null.as_fd());
     }
-    let mut sandbox = Sandbox::new(&program)
+    let sandbox = startup::sandbox(&program, confinement)
         .landlock(files)
-        .required(confinement.required)
         .limits(Limits {
             open_files: Some(MAX_OPEN_FILES),
             ..Limits::default()
         });
-    if let Some(identity) = &confinement.identity {
-        sandbox = sandbox.identity(identity);
-    }
     let (confined, report) = sandbox.enter()?;
-    let missing = report.missing.iter().map(|&what| what.to_owned()).collect();
-    Ok((confined, missing))
+    Ok((confined, report.missing))
 }
 
 /// As many descriptors as the system lets us have without asking: two for each session.

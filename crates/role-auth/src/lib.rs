@@ -49,15 +49,13 @@ mod trust;
 mod work;
 mod worker;
 
-use std::fmt::Display;
 use std::io;
 use std::process::ExitCode;
 
-use confine::channel::{Channel, Received};
+use confine::channel::Channel;
 use confine::locked::LockedKey;
 use messages::auth::AuthConfig;
-use messages::log::Logger;
-use messages::role::{Report, Start};
+use startup::{Failure, Starting};
 
 use backends::Stores;
 use event_loop::EventLoop;
@@ -66,48 +64,27 @@ use rustix::rand::{GetRandomFlags, getrandom};
 
 /// Runs the role on its control channel until the master has closed it and no session is left that could still log in.
 pub fn run(control: Channel) -> ExitCode {
-    match serve(&control) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(reason) => {
-            // If the master has gone, nobody wants to know.
-            drop(control.send(&Report::Failed { reason }, &[]));
-            ExitCode::FAILURE
-        }
-    }
+    startup::run(control, serve)
 }
 
-fn serve(control: &Channel) -> Result<(), String> {
-    let (start, mut descriptors) = match control.receive::<Start<AuthConfig>>() {
-        Ok(Received::Message(start, descriptors)) => (start, descriptors),
-        Ok(Received::Closed) => return Ok(()),
-        Err(error) => return Err(text(&error)),
-    };
-    let log = descriptors.next().ok_or("no log channel")?;
-    let logger = Logger::new(Channel::from_fd(log).map_err(|error| text(&error))?);
-
-    let narrow = syscalls::stores_worker(start.configuration.derived_verifiers.is_some())
-        .compile()
-        .map_err(|error| text(&error))?;
+fn serve(role: Starting<'_, AuthConfig>) -> Result<(), Failure> {
+    let (configuration, logger) = (role.configuration, role.logger);
+    let narrow = syscalls::stores_worker(configuration.derived_verifiers.is_some()).compile()?;
     // Before the confinement, which is without mlock(2).
-    let key = LockedKey::new(draw_key).map_err(|error| text(&error))?;
-    if !key.is_locked() && start.confinement.required {
-        return Err("the key of the cache of logins cannot be locked in memory".to_owned());
+    let key = LockedKey::new(draw_key)?;
+    if !key.is_locked() && role.confinement.required {
+        return Err("the key of the cache of logins cannot be locked in memory".into());
     }
-    let (_confined, mut missing) = confinement::enter(&start.confinement, &start.configuration)
-        .map_err(|error| text(&error))?;
+    let (_confined, mut missing) = confinement::enter(&role.confinement, &configuration)?;
     if !key.is_locked() {
-        missing.push("locked memory".to_owned());
+        missing.push("locked memory");
     }
-    let cache = LoginCache::new(key, start.configuration.cache);
-    let (stores, complaints) = Stores::open(start.configuration).map_err(|error| text(&error))?;
+    let cache = LoginCache::new(key, configuration.cache);
+    let (stores, complaints) = Stores::open(configuration)?;
     event_loop::log_complaints(&logger, &complaints);
-
-    let mut event_loop =
-        EventLoop::new(control, logger, stores, cache, narrow).map_err(|error| text(&error))?;
-    control
-        .send(&Report::Ready { missing }, &[])
-        .map_err(|error| text(&error))?;
-    event_loop.run().map_err(|error| text(&error))
+    let mut event_loop = EventLoop::new(role.control, logger, stores, cache, narrow)?;
+    role.master.ready(missing)?;
+    Ok(event_loop.run()?)
 }
 
 fn draw_key(octets: &mut [u8]) -> io::Result<()> {
@@ -115,8 +92,4 @@ fn draw_key(octets: &mut [u8]) -> io::Result<()> {
         filled if filled == octets.len() => Ok(()),
         _ => Err(io::ErrorKind::UnexpectedEof.into()),
     }
-}
-
-fn text(error: &dyn Display) -> String {
-    error.to_string()
 }

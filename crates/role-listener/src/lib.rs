@@ -26,15 +26,12 @@ mod source;
 mod syscalls;
 mod waiting;
 
-use std::ffi::CString;
-use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
 
-use confine::channel::{Channel, Received};
-use confine::sandbox::{Limits, Sandbox};
+use confine::channel::Channel;
+use confine::sandbox::Limits;
 use messages::listener::ListenerConfig;
-use messages::log::Logger;
-use messages::role::{Report, Start};
+use startup::{Failure, Starting};
 
 use event_loop::EventLoop;
 
@@ -43,53 +40,19 @@ const MAX_OPEN_FILES: u64 = 1 << 20;
 
 /// Runs the role on its control channel until the master closes it.
 pub fn run(control: Channel) -> ExitCode {
-    match serve(&control) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(reason) => {
-            // If the master has gone, nobody wants to know.
-            drop(control.send(&Report::Failed { reason }, &[]));
-            ExitCode::FAILURE
-        }
-    }
+    startup::run(control, serve)
 }
 
-fn serve(control: &Channel) -> Result<(), String> {
-    let text = |error: &dyn std::fmt::Display| error.to_string();
-    let (start, mut descriptors) = match control.receive::<Start<ListenerConfig>>() {
-        Ok(Received::Message(start, descriptors)) => (start, descriptors),
-        Ok(Received::Closed) => return Ok(()),
-        Err(error) => return Err(text(&error)),
-    };
-    let log = descriptors.next().ok_or("no log channel")?;
-    let logger = Logger::new(Channel::from_fd(log).map_err(|error| text(&error))?);
-    let mut event_loop =
-        EventLoop::new(control, logger, start.configuration).map_err(|error| text(&error))?;
-
-    let program = syscalls::policy().compile().map_err(|error| text(&error))?;
-    let root = start
-        .confinement
-        .chroot
-        .map(|root| CString::new(root.into_os_string().into_vec()))
-        .transpose()
-        .map_err(|error| text(&error))?;
-    let mut sandbox = Sandbox::new(&program)
-        .required(start.confinement.required)
-        .limits(Limits {
-            open_files: Some(MAX_OPEN_FILES),
-            processes: Some(0),
-            file_octets: Some(0),
-            memory_octets: None,
-        });
-    if let Some(identity) = &start.confinement.identity {
-        sandbox = sandbox.identity(identity);
-    }
-    if let Some(root) = &root {
-        sandbox = sandbox.root(root);
-    }
-    let (_confined, report) = sandbox.enter().map_err(|error| text(&error))?;
-    let missing = report.missing.iter().map(|&what| what.to_owned()).collect();
-    control
-        .send(&Report::Ready { missing }, &[])
-        .map_err(|error| text(&error))?;
-    event_loop.run().map_err(|error| text(&error))
+fn serve(role: Starting<'_, ListenerConfig>) -> Result<(), Failure> {
+    let mut event_loop = EventLoop::new(role.control, role.logger, role.configuration)?;
+    let program = syscalls::policy().compile()?;
+    let sandbox = startup::sandbox(&program, &role.confinement).limits(Limits {
+        open_files: Some(MAX_OPEN_FILES),
+        processes: Some(0),
+        file_octets: Some(0),
+        memory_octets: None,
+    });
+    let (_confined, report) = sandbox.enter()?;
+    role.master.ready(report.missing)?;
+    Ok(event_loop.run()?)
 }

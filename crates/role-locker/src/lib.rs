@@ -20,18 +20,16 @@
 mod event_loop;
 mod syscalls;
 
-use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
 
-use confine::channel::{Channel, Received};
-use confine::sandbox::{Landlock, Limits, Sandbox};
+use confine::channel::Channel;
+use confine::sandbox::{Landlock, Limits};
 use messages::locker::LockerConfig;
-use messages::log::Logger;
-use messages::role::{Report, Start};
 use rustix::fs::{CWD, Mode, OFlags, openat};
+use startup::{Failure, Starting};
 
 use event_loop::EventLoop;
 
@@ -43,42 +41,14 @@ const MAX_FILE_OCTETS: u64 = 64;
 
 /// Runs the role on its control channel until master and spawner have gone and nobody has a mailbox to lock.
 pub fn run(control: Channel) -> ExitCode {
-    match serve(&control) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(reason) => {
-            // If the master has gone, nobody wants to know.
-            drop(control.send(&Report::Failed { reason }, &[]));
-            ExitCode::FAILURE
-        }
-    }
+    startup::run(control, serve)
 }
 
-fn serve(control: &Channel) -> Result<(), String> {
-    let text = |error: &dyn std::fmt::Display| error.to_string();
-    let (start, mut descriptors) = match control.receive::<Start<LockerConfig>>() {
-        Ok(Received::Message(start, descriptors)) => (start, descriptors),
-        Ok(Received::Closed) => return Ok(()),
-        Err(error) => return Err(text(&error)),
-    };
-    let log = descriptors.next().ok_or("no log channel")?;
-    let logger = Logger::new(Channel::from_fd(log).map_err(|error| text(&error))?);
-    let spool = &start.configuration.directory;
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let spool: Rc<OwnedFd> = openat(CWD, spool, flags, Mode::empty())
-        .map_err(|error| format!("{}: {error}", spool.display()))?
-        .into();
-    let mut event_loop =
-        EventLoop::new(control, logger, Rc::clone(&spool)).map_err(|error| text(&error))?;
-
-    let program = syscalls::policy().compile().map_err(|error| text(&error))?;
-    let root = start
-        .confinement
-        .chroot
-        .map(|root| CString::new(root.into_os_string().into_vec()))
-        .transpose()
-        .map_err(|error| text(&error))?;
-    let mut sandbox = Sandbox::new(&program)
-        .required(start.confinement.required)
+fn serve(role: Starting<'_, LockerConfig>) -> Result<(), Failure> {
+    let spool = Rc::new(open_spool(&role.configuration.directory)?);
+    let mut event_loop = EventLoop::new(role.control, role.logger, Rc::clone(&spool))?;
+    let program = syscalls::policy().compile()?;
+    let sandbox = startup::sandbox(&program, &role.confinement)
         .landlock(Landlock::nothing().new_files_in(spool.as_fd()))
         .limits(Limits {
             open_files: Some(MAX_OPEN_FILES),
@@ -86,16 +56,12 @@ fn serve(control: &Channel) -> Result<(), String> {
             file_octets: Some(MAX_FILE_OCTETS),
             memory_octets: None,
         });
-    if let Some(identity) = &start.confinement.identity {
-        sandbox = sandbox.identity(identity);
-    }
-    if let Some(root) = &root {
-        sandbox = sandbox.root(root);
-    }
-    let (_confined, report) = sandbox.enter().map_err(|error| text(&error))?;
-    let missing = report.missing.iter().map(|&what| what.to_owned()).collect();
-    control
-        .send(&Report::Ready { missing }, &[])
-        .map_err(|error| text(&error))?;
-    event_loop.run().map_err(|error| text(&error))
+    let (_confined, report) = sandbox.enter()?;
+    role.master.ready(report.missing)?;
+    Ok(event_loop.run()?)
+}
+
+fn open_spool(path: &Path) -> Result<OwnedFd, String> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    openat(CWD, path, flags, Mode::empty()).map_err(|error| format!("{}: {error}", path.display()))
 }

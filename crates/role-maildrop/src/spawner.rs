@@ -12,15 +12,15 @@ use confine::Descriptors;
 use confine::channel::{Channel, Received};
 use confine::identity::Capabilities;
 use confine::process::{self, Fork, Pid};
-use confine::sandbox::{Landlock, Limits, Sandbox};
+use confine::sandbox::{Landlock, Limits};
 use confine::seccomp::Program;
 use confine::signals::{Signal, SignalFd};
 use maildrop::Expanded;
 use messages::log::{Logger, Record};
-use messages::role::{Report, Start};
 use messages::spawner::{SpawnerConfig, StartMaildrop, ToSpawner};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{CWD, Mode, OFlags, openat};
+use startup::{Failure, Starting};
 
 use crate::broker::DotlockBy;
 use crate::children::{Child, Children, Heard, Mailbox, Unfinished};
@@ -43,58 +43,35 @@ const MAX_TAKEN_IN_A_ROW: usize = 64;
 
 /// Runs the role on its control channel until the master closes it.
 pub fn run(control: Channel) -> ExitCode {
-    match serve(&control) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(reason) => {
-            // If the master has gone, nobody wants to know.
-            drop(control.send(&Report::Failed { reason }, &[]));
-            ExitCode::FAILURE
-        }
-    }
+    startup::run(control, serve)
 }
 
-fn serve(control: &Channel) -> Result<(), String> {
-    let text = |error: &dyn std::fmt::Display| error.to_string();
-    let (start, mut descriptors) = match control.receive::<Start<SpawnerConfig>>() {
-        Ok(Received::Message(start, descriptors)) => (start, descriptors),
-        Ok(Received::Closed) => return Ok(()),
-        Err(error) => return Err(text(&error)),
-    };
-    let log = descriptors.next().ok_or("no log channel")?;
-    let logger = Logger::new(Channel::from_fd(log).map_err(|error| text(&error))?);
-    let own = syscalls::spawner()
-        .compile()
-        .map_err(|error| text(&error))?;
-    let program = syscalls::maildrop()
-        .compile()
-        .map_err(|error| text(&error))?;
-    let signals = SignalFd::new(&[Signal::CHILD]).map_err(|error| text(&error))?;
-
-    let mut sandbox = Sandbox::new(&own)
-        .required(start.confinement.required)
+fn serve(role: Starting<'_, SpawnerConfig>) -> Result<(), Failure> {
+    let own = syscalls::spawner().compile()?;
+    let program = syscalls::maildrop().compile()?;
+    let signals = SignalFd::new(&[Signal::CHILD])?;
+    let mut sandbox = startup::sandbox(&own, &role.confinement)
         // What it opens, it opens as the user; which files, that user's rights say.
         .landlock(Landlock::all_files())
         .limits(Limits {
             open_files: Some(MAX_OPEN_FILES),
             ..Limits::default()
         });
-    if let Some(identity) = &start.confinement.identity {
+    if let Some(identity) = &role.confinement.identity {
         sandbox = sandbox.identity_keeping(identity, Capabilities::SETUID | Capabilities::SETGID);
     }
-    let (_confined, report) = sandbox.enter().map_err(|error| text(&error))?;
-    let locks = open_directory(&start.configuration.session_locks)?;
-    let memory = MemoryDirectories::open(&start.configuration)?;
-    let journals = journal_file::open_directory(&start.configuration.journals)
-        .map_err(|error| format!("{}: {error}", start.configuration.journals.display()))?;
-    let missing = report.missing.iter().map(|&what| what.to_owned()).collect();
-    control
-        .send(&Report::Ready { missing }, &[])
-        .map_err(|error| text(&error))?;
-    Spawner {
-        control,
-        logger,
-        configuration: start.configuration,
-        required: start.confinement.required,
+    let (_confined, report) = sandbox.enter()?;
+    let configuration = role.configuration;
+    let locks = open_directory(&configuration.session_locks)?;
+    let memory = MemoryDirectories::open(&configuration)?;
+    let journals = journal_file::open_directory(&configuration.journals)
+        .map_err(|error| format!("{}: {error}", configuration.journals.display()))?;
+    role.master.ready(report.missing)?;
+    let mut spawner = Spawner {
+        control: role.control,
+        logger: role.logger,
+        configuration,
+        required: role.confinement.required,
         program,
         signals,
         locks,
@@ -103,9 +80,8 @@ fn serve(control: &Channel) -> Result<(), String> {
         auth: None,
         locker: None,
         children: Children::default(),
-    }
-    .run()
-    .map_err(|error| text(&error))
+    };
+    Ok(spawner.run()?)
 }
 
 /// Opens a directory in which each maildrop has a file.

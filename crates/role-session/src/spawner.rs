@@ -3,10 +3,8 @@
 //! It keeps the lease of each session's connection until the session has ended, so that the listener counts it until then.
 
 use std::collections::HashMap;
-use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -20,10 +18,10 @@ use confine::socket;
 use messages::auth::NewSession;
 use messages::keyholder::{Certificate, NewSigner};
 use messages::log::{Logger, Record};
-use messages::role::{Report, Start};
 use messages::session::{Connection, SessionConfig, ToSessionSpawner};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustls::RootCertStore;
+use startup::{Failure, Starting};
 
 use crate::client::Client;
 use crate::session::{self, Job};
@@ -51,62 +49,25 @@ const NO_SESSION: &[u8] = b"-ERR [SYS/TEMP] Service not available, try again lat
 
 /// Runs the role on its control channel until the master closes it.
 pub fn run(control: Channel) -> ExitCode {
-    match serve(&control) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(reason) => {
-            // If the master has gone, nobody wants to know.
-            drop(control.send(&Report::Failed { reason }, &[]));
-            ExitCode::FAILURE
-        }
-    }
+    startup::run(control, serve)
 }
 
-fn serve(control: &Channel) -> Result<(), String> {
-    let text = |error: &dyn std::fmt::Display| error.to_string();
-    let (start, mut descriptors) = match control.receive::<Start<SessionConfig>>() {
-        Ok(Received::Message(start, descriptors)) => (start, descriptors),
-        Ok(Received::Closed) => return Ok(()),
-        Err(error) => return Err(text(&error)),
-    };
-    let log = descriptors.next().ok_or("no log channel")?;
-    let logger = Logger::new(Channel::from_fd(log).map_err(|error| text(&error))?);
-    let own = syscalls::spawner()
-        .compile()
-        .map_err(|error| text(&error))?;
-    let sessions = syscalls::session()
-        .compile()
-        .map_err(|error| text(&error))?;
-    let relay = syscalls::relay().compile().map_err(|error| text(&error))?;
-    let signals = SignalFd::new(&[Signal::CHILD]).map_err(|error| text(&error))?;
-
-    let root = start
-        .confinement
-        .chroot
-        .map(|root| CString::new(root.into_os_string().into_vec()))
-        .transpose()
-        .map_err(|error| text(&error))?;
-    let mut sandbox = Sandbox::new(&own)
-        .required(start.confinement.required)
-        .limits(Limits {
-            open_files: Some(MAX_OPEN_FILES),
-            file_octets: Some(0),
-            ..Limits::default()
-        });
-    if let Some(identity) = &start.confinement.identity {
-        sandbox = sandbox.identity(identity);
-    }
-    if let Some(root) = &root {
-        sandbox = sandbox.root(root);
-    }
-    let (_confined, report) = sandbox.enter().map_err(|error| text(&error))?;
-    let missing = report.missing.iter().map(|&what| what.to_owned()).collect();
-    control
-        .send(&Report::Ready { missing }, &[])
-        .map_err(|error| text(&error))?;
-    Spawner {
-        control,
-        logger,
-        configuration: start.configuration,
+fn serve(role: Starting<'_, SessionConfig>) -> Result<(), Failure> {
+    let own = syscalls::spawner().compile()?;
+    let sessions = syscalls::session().compile()?;
+    let relay = syscalls::relay().compile()?;
+    let signals = SignalFd::new(&[Signal::CHILD])?;
+    let sandbox = startup::sandbox(&own, &role.confinement).limits(Limits {
+        open_files: Some(MAX_OPEN_FILES),
+        file_octets: Some(0),
+        ..Limits::default()
+    });
+    let (_confined, report) = sandbox.enter()?;
+    role.master.ready(report.missing)?;
+    let mut spawner = Spawner {
+        control: role.control,
+        logger: role.logger,
+        configuration: role.configuration,
         program: sessions,
         relay,
         signals,
@@ -116,9 +77,8 @@ fn serve(control: &Channel) -> Result<(), String> {
         tls: None,
         coming: Coming::default(),
         leases: HashMap::new(),
-    }
-    .run()
-    .map_err(|error| text(&error))
+    };
+    Ok(spawner.run()?)
 }
 
 struct Spawner<'a> {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use confine::channel::{Channel, ChannelError, Message, Received};
 use confine::process::{self, Fork};
-use confine::sandbox::{Landlock, Limits, Sandbox};
+use confine::sandbox::{Landlock, Limits};
 use confine::{ConfineError, socket};
 use messages::log::Logger;
 use messages::role::Confinement;
@@ -229,7 +229,12 @@ fn run(channel: &Channel, server: &Server, confinement: &Confinement) -> Result<
     }
 }
 
+/// No chroot: what name services need is all over the system.
 fn confine(server: &Server, confinement: &Confinement) -> Result<Vec<String>, ConfineError> {
+    let confinement = Confinement {
+        chroot: None,
+        ..confinement.clone()
+    };
     let program = syscalls::dialer().compile()?;
     let mut rules = Landlock::nothing()
         .connect_tcp(server.port)
@@ -237,19 +242,15 @@ fn confine(server: &Server, confinement: &Confinement) -> Result<Vec<String>, Co
     for place in &PLACES {
         rules = rules.read_named(Path::new(place));
     }
-    let mut sandbox = Sandbox::new(&program)
+    let sandbox = startup::sandbox(&program, &confinement)
         .landlock(rules)
-        .required(confinement.required)
         .limits(Limits {
             open_files: Some(64),
             file_octets: Some(0),
             ..Limits::default()
         });
-    if let Some(identity) = &confinement.identity {
-        sandbox = sandbox.identity(identity);
-    }
     let (_confined, report) = sandbox.enter()?;
-    Ok(report.missing.iter().map(|&what| what.to_owned()).collect())
+    Ok(report.missing.into_iter().map(str::to_owned).collect())
 }
 
 /// One address after the other, each with its share of the time.

@@ -40,17 +40,15 @@ mod syscalls;
 mod transport;
 mod workers;
 
-use std::ffi::CString;
-use std::fmt::Display;
-use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use confine::ConfineError;
 use confine::channel::{Channel, Received};
-use confine::sandbox::{Limits, Sandbox};
-use messages::log::Logger;
-use messages::role::{Confinement, Report, Start};
+use confine::sandbox::Limits;
+use messages::role::Confinement;
 use messages::token::{ToToken, TokenConfig};
+use startup::{Failure, Starting};
 
 use checker::Checker;
 use dialer::Dialer;
@@ -62,75 +60,43 @@ const MAX_OPEN_FILES: u64 = 256;
 
 /// Runs the role on its control channel until the master and auth have closed theirs.
 pub fn run(control: Channel) -> ExitCode {
-    match serve(&control) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(reason) => {
-            // If the master has gone, nobody wants to know.
-            drop(control.send(&Report::Failed { reason }, &[]));
-            ExitCode::FAILURE
-        }
-    }
+    startup::run(control, serve)
 }
 
-fn serve(control: &Channel) -> Result<(), String> {
-    let (start, mut descriptors) = match control.receive::<Start<TokenConfig>>() {
-        Ok(Received::Message(start, descriptors)) => (start, descriptors),
-        Ok(Received::Closed) => return Ok(()),
-        Err(error) => return Err(text(&error)),
-    };
-    let log = descriptors.next().ok_or("no log channel")?;
-    let logger = Arc::new(Logger::new(Channel::from_fd(log).map_err(|it| text(&it))?));
-
+fn serve(role: Starting<'_, TokenConfig>) -> Result<(), Failure> {
+    let (control, logger) = (role.control, Arc::new(role.logger));
     // Before this process has anything to hide from it.
-    let dialer = match start.configuration.method.server() {
-        Some(server) => Some(Dialer::start(server, &start.confinement, &logger)?),
+    let dialer = match role.configuration.method.server() {
+        Some(server) => Some(Dialer::start(server, &role.confinement, &logger)?),
         None => None,
     };
-    let mut missing = confine(&start.confinement)?;
+    let mut missing = confine(&role.confinement)?;
     if let Some(dialer) = &dialer {
         missing.extend(dialer.await_ready()?);
     }
     let dialer = dialer.map(Arc::new);
 
-    let (configuration, files) = match control.receive::<ToToken>() {
-        Ok(Received::Message(ToToken::Load(configuration), files)) => (*configuration, files),
-        Ok(Received::Message(ToToken::Auth, _)) => return Err("no configuration".into()),
-        Ok(Received::Closed) => return Ok(()),
-        Err(error) => return Err(text(&error)),
+    let (configuration, files) = match control.receive::<ToToken>()? {
+        Received::Message(ToToken::Load(configuration), files) => (*configuration, files),
+        Received::Message(ToToken::Auth, _) => return Err("no configuration".into()),
+        Received::Closed => return Ok(()),
     };
-    let workers = Workers::start(configuration.workers).map_err(|error| text(&error))?;
+    let workers = Workers::start(configuration.workers)?;
     let checker = Checker::load(configuration, files, dialer.as_ref(), &logger, None)?;
-    control
-        .send(&Report::Ready { missing }, &[])
-        .map_err(|error| text(&error))?;
-    EventLoop::new(control, logger, dialer, checker, workers)
-        .run()
-        .map_err(|error| text(&error))
+    role.master.ready(missing)?;
+    Ok(EventLoop::new(control, logger, dialer, checker, workers).run()?)
 }
 
 /// No files, no network, no processes. What comes later comes as descriptors.
-fn confine(confinement: &Confinement) -> Result<Vec<String>, String> {
-    let program = syscalls::token().compile().map_err(|error| text(&error))?;
-    let root = confinement.chroot.clone();
-    let root = root
-        .map(|root| CString::new(root.into_os_string().into_vec()))
-        .transpose()
-        .map_err(|error| text(&error))?;
-    let mut sandbox = Sandbox::new(&program)
-        .required(confinement.required)
-        .limits(Limits {
-            open_files: Some(MAX_OPEN_FILES),
-            file_octets: Some(0),
-            ..Limits::default()
-        });
-    if let Some(identity) = &confinement.identity {
-        sandbox = sandbox.identity(identity);
-    }
-    if let Some(root) = &root {
-        sandbox = sandbox.root(root);
-    }
-    let (_confined, report) = sandbox.enter().map_err(|error| text(&error))?;
-    Ok(report.missing.iter().map(|&what| what.to_owned()).collect())
+fn confine(confinement: &Confinement) -> Result<Vec<String>, ConfineError> {
+    let program = syscalls::token().compile()?;
+    let sandbox = startup::sandbox(&program, confinement).limits(Limits {
+        open_files: Some(MAX_OPEN_FILES),
+        file_octets: Some(0),
+        ..Limits::default()
+    });
+    let (_confined, report) = sandbox.enter()?;
+    Ok(report.missing.into_iter().map(str::to_owned).collect())
 }
 
 /// At most so many octets of a text.
@@ -139,8 +105,4 @@ fn cut(mut text: String, octets: usize) -> String {
         text.pop();
     }
     text
-}
-
-fn text(error: &dyn Display) -> String {
-    error.to_string()
 }
