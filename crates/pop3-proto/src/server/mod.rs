@@ -6,9 +6,9 @@
 
 mod allowance;
 pub mod authorization;
-mod deletion_marks;
 mod language;
 mod listing;
+mod marks;
 mod offer;
 pub mod transaction;
 

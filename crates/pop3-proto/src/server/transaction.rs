@@ -4,9 +4,9 @@
 //! answered from the maildrop's [`Listing`]; messages are read, and removed after QUIT, by the caller.
 
 use super::allowance::Allowance;
-use super::deletion_marks::DeletionMarks;
 use super::language;
 use super::listing::{Listing, ListingCursor, ListingKind};
+use super::marks::Marks;
 use super::offer::Offer;
 use crate::command::{Command, MAX_USER_OCTETS, ParseError};
 use crate::line::LineError;
@@ -75,7 +75,9 @@ pub struct Transaction {
     octets: Octets,
     /// Of the messages not marked.
     octets_left: Octets,
-    marks: DeletionMarks,
+    marks: Marks,
+    /// By RETR, since the login or the last RSET.
+    retrieved: Marks,
     /// The highest message accessed by RETR or DELE; 0 if none (RFC 1460).
     last: u32,
     utf8: bool,
@@ -117,7 +119,8 @@ impl Transaction {
             messages,
             octets,
             octets_left: octets,
-            marks: DeletionMarks::new(messages),
+            marks: Marks::new(messages),
+            retrieved: Marks::new(messages),
             last: 0,
             utf8,
         })
@@ -206,6 +209,7 @@ impl Transaction {
             }),
             Command::Rset => {
                 self.marks.clear();
+                self.retrieved.clear();
                 self.octets_left = self.octets;
                 self.last = 0;
                 self.totals("+OK ", out);
@@ -295,6 +299,7 @@ impl Transaction {
     /// Appends the first line of the answer to RETR, once the message can be read. From here on LAST counts it.
     pub fn retrieve(&mut self, message: MessageNumber, listing: &impl Listing, out: &mut Vec<u8>) {
         self.last = self.last.max(message.value());
+        self.retrieved.mark(message);
         out.extend_from_slice(b"+OK ");
         decimal::write(listing.octets(message).0, out);
         out.extend_from_slice(b" octets\r\n");
@@ -335,6 +340,12 @@ impl Transaction {
     /// The messages marked as deleted, in order: what UPDATE removes after QUIT and at no other time.
     pub fn deleted(&self) -> impl Iterator<Item = MessageNumber> + '_ {
         numbers(self.messages).filter(|number| self.marks.is_marked(*number))
+    }
+
+    /// Whether the message was retrieved. RSET takes that back as it does deletion marks: whoever gives it before QUIT wants
+    /// nothing changed.
+    pub fn is_retrieved(&self, message: MessageNumber) -> bool {
+        self.retrieved.is_marked(message)
     }
 
     /// UTF8 was given before the login.

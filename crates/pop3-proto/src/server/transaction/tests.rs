@@ -323,3 +323,23 @@ fn rule_07_totals_neither_wrap_nor_saturate() {
     let five_gigabytes = session(&[5_000_000_000, 5_000_000_000]).reply("STAT");
     assert_eq!(five_gigabytes, "+OK 2 10000000000\r\n");
 }
+
+#[test]
+fn what_was_retrieved_is_known_until_rset_and_top_is_none_of_it() {
+    let mut session = session(&[120, 200, 300]);
+    let retrieved = |session: &Session| {
+        let is_retrieved = |number: &MessageNumber| session.machine.is_retrieved(*number);
+        let found = numbers(3).filter(is_retrieved);
+        found.map(MessageNumber::value).collect::<Vec<_>>()
+    };
+    session.reply("RETR 2");
+    session.reply("TOP 1 10");
+    session.reply("DELE 3");
+    session.reply("RETR 3");
+    assert_eq!(retrieved(&session), [2]);
+    session.reply("RSET");
+    assert_eq!(retrieved(&session), [0; 0]);
+    session.reply("RETR 3");
+    session.reply("RETR 3");
+    assert_eq!(retrieved(&session), [3]);
+}

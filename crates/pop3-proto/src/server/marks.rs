@@ -1,17 +1,17 @@
-//! Which messages are marked as deleted.
+//! Which messages are marked: as deleted, or as retrieved.
 
 use crate::MessageNumber;
 
 /// One bit a message: 25 KB for the 200,000 messages that Debian's popa3d allows.
 #[derive(Clone, Debug)]
-pub(super) struct DeletionMarks {
+pub(super) struct Marks {
     words: Vec<u64>,
     marked: u32,
 }
 
-impl DeletionMarks {
-    pub(super) fn new(messages: u32) -> DeletionMarks {
-        DeletionMarks {
+impl Marks {
+    pub(super) fn new(messages: u32) -> Marks {
+        Marks {
             words: vec![0; (messages as usize).div_ceil(64)],
             marked: 0,
         }
@@ -55,7 +55,7 @@ mod tests {
     #[test]
     fn marks_are_counted_once_and_cleared() {
         let number = |number| MessageNumber::new(number).unwrap();
-        let mut marks = DeletionMarks::new(65);
+        let mut marks = Marks::new(65);
         for message in [1, 64, 65, 65] {
             marks.mark(number(message));
         }
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn a_message_that_is_not_there_is_never_marked() {
-        let mut marks = DeletionMarks::new(1);
+        let mut marks = Marks::new(1);
         marks.mark(MessageNumber::new(65).unwrap());
         assert_eq!(marks.marked(), 0);
     }
