@@ -1,4 +1,5 @@
-//! Which messages were deleted and are kept for a while: their unique-ids, and when they were deleted.
+//! Messages that are out of sight of POP and still there, by their unique-ids, each with a time: which were deleted and are kept
+//! for a while, and when that was; or which were retrieved.
 //!
 //! This is no cache: it is written, durably, before QUIT is answered, in one of two places in turn, so that a write that is
 //! cut short leaves what there was. A file that is lost or damaged names no message: those show again, and none is removed.
@@ -31,55 +32,55 @@ const _: () = assert!(ROW as u64 + MAX_MESSAGES as u64 * ENTRY as u64 <= PLACE);
 /// What a place begins with.
 const MAGIC: u64 = u64::from_le_bytes(*b"popa3ddl");
 
-/// The deleted messages of one maildrop, and the file they are remembered in.
+/// Messages of one maildrop, and the file they are remembered in.
 #[derive(Debug)]
-pub struct Deletions {
+pub struct DatedIds {
     file: File,
     /// Of the place written last.
     sequence: u64,
-    deleted: BTreeMap<UniqueId, u64>,
+    ids: BTreeMap<UniqueId, u64>,
 }
 
-impl Deletions {
+impl DatedIds {
     /// Reads a file, which is the caller's to keep others from: whoever has the session lock of the maildrop. One that holds
     /// something else is as an empty one.
     pub fn read(file: File) -> Self {
         let [one, other] = [0, 1].map(|place| read(&file, place));
-        let (sequence, deleted) = match (one, other) {
+        let (sequence, ids) = match (one, other) {
             (Some(one), Some(other)) if other.0 > one.0 => other,
             (Some(one), _) => one,
             (None, Some(other)) => other,
             (None, None) => Default::default(),
         };
-        Deletions {
+        DatedIds {
             file,
             sequence,
-            deleted,
+            ids,
         }
     }
 
-    /// Each message's unique-id, and when it was deleted, in seconds since 1970.
-    pub fn deleted(&self) -> &BTreeMap<UniqueId, u64> {
-        &self.deleted
+    /// Each message's unique-id and its time, in seconds since 1970.
+    pub fn ids(&self) -> &BTreeMap<UniqueId, u64> {
+        &self.ids
     }
 
     /// Remembers others in their stead: those or these are remembered at any time, and these for good on return.
     ///
     /// # Errors
     /// What the system says; those are remembered as before.
-    pub fn replace(&mut self, deleted: BTreeMap<UniqueId, u64>) -> io::Result<()> {
-        if deleted == self.deleted {
+    pub fn replace(&mut self, ids: BTreeMap<UniqueId, u64>) -> io::Result<()> {
+        if ids == self.ids {
             return Ok(());
         }
-        if deleted.len() > MAX_MESSAGES as usize {
-            return Err(io::Error::other("too many deleted messages"));
+        if ids.len() > MAX_MESSAGES as usize {
+            return Err(io::Error::other("too many messages"));
         }
         let sequence = self.sequence.saturating_add(1);
         let mut sum = Checksum::new();
-        let mut header = [MAGIC, sequence, deleted.len() as u64, 0, 0, 0];
+        let mut header = [MAGIC, sequence, ids.len() as u64, 0, 0, 0];
         sum.add(&header);
-        let mut rows = Vec::with_capacity(deleted.len().saturating_mul(ENTRY));
-        for (id, &time) in &deleted {
+        let mut rows = Vec::with_capacity(ids.len().saturating_mul(ENTRY));
+        for (id, &time) in &ids {
             for row in to_rows(id, time) {
                 sum.add(&row);
                 rows.extend_from_slice(&octets(&row));
@@ -92,7 +93,7 @@ impl Deletions {
             .write_all_at(&rows, start.saturating_add(ROW as u64))?;
         self.file.write_all_at(&octets(&header), start)?;
         self.file.sync_data()?;
-        (self.sequence, self.deleted) = (sequence, deleted);
+        (self.sequence, self.ids) = (sequence, ids);
         Ok(())
     }
 }
@@ -116,15 +117,15 @@ fn read(file: &File, place: u64) -> Option<(u64, BTreeMap<UniqueId, u64>)> {
     file.read_exact_at(&mut rows, start).ok()?;
     let mut sum = Checksum::new();
     sum.add(&[magic, sequence, u64::from(count), 0, 0, 0]);
-    let mut deleted = BTreeMap::new();
+    let mut ids = BTreeMap::new();
     for entry in rows.as_chunks::<ENTRY>().0 {
         for row in entry.as_chunks::<ROW>().0 {
             sum.add(&words(row));
         }
         let (id, time) = from_entry(entry)?;
-        deleted.insert(id, time);
+        ids.insert(id, time);
     }
-    (sum.fold() == found).then_some((sequence, deleted))
+    (sum.fold() == found).then_some((sequence, ids))
 }
 
 fn to_rows(id: &UniqueId, time: u64) -> [Row; 2] {
@@ -169,15 +170,15 @@ mod tests {
     }
 
     fn again(file: &File) -> BTreeMap<UniqueId, u64> {
-        Deletions::read(file.try_clone().unwrap()).deleted
+        DatedIds::read(file.try_clone().unwrap()).ids
     }
 
     #[test]
     fn what_is_written_is_read_whichever_came_before() {
         let file = tempfile::tempfile().unwrap();
-        let mut deletions = Deletions::read(file.try_clone().unwrap());
+        let mut list = DatedIds::read(file.try_clone().unwrap());
         for number in [1, 100, 2, 0, 70, 70, 3] {
-            deletions.replace(some(number)).unwrap();
+            list.replace(some(number)).unwrap();
             assert_eq!(again(&file), some(number));
         }
     }
@@ -185,9 +186,9 @@ mod tests {
     #[test]
     fn a_write_that_is_cut_short_or_damaged_leaves_what_there_was() {
         let file = tempfile::tempfile().unwrap();
-        let mut deletions = Deletions::read(file.try_clone().unwrap());
-        deletions.replace(some(2)).unwrap();
-        deletions.replace(some(3)).unwrap();
+        let mut list = DatedIds::read(file.try_clone().unwrap());
+        list.replace(some(2)).unwrap();
+        list.replace(some(3)).unwrap();
         for at in 0..(ROW + 3 * ENTRY) as u64 {
             let mut octet = [0];
             file.read_exact_at(&mut octet, at).unwrap();
@@ -201,8 +202,8 @@ mod tests {
     #[test]
     fn a_damaged_file_of_any_length_names_nothing() {
         let file = tempfile::tempfile().unwrap();
-        let mut deletions = Deletions::read(file.try_clone().unwrap());
-        deletions.replace(some(2)).unwrap();
+        let mut list = DatedIds::read(file.try_clone().unwrap());
+        list.replace(some(2)).unwrap();
         let length = file.metadata().unwrap().len();
         for length in [0, 1, PLACE, PLACE + 47, PLACE + 48, length - 1] {
             file.set_len(length).unwrap();

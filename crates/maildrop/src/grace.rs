@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::{Duration, SystemTime};
 
-use crate::{CheckError, Deletions, Drift, Maildrop, UniqueId, UpdateError, UpdateSummary};
+use crate::{CheckError, DatedIds, Drift, Maildrop, UniqueId, UpdateError, UpdateSummary};
 
 /// What was deleted from a maildrop, and for how long that is kept; for none, if what is there was deleted before the policy
 /// was switched off.
 #[derive(Debug)]
 pub struct Grace {
     /// What was deleted.
-    pub deletions: Deletions,
+    pub deletions: DatedIds,
     /// How long it is kept.
     pub time: Duration,
 }
@@ -38,11 +38,11 @@ impl Graced {
         Self::at(whole, grace, now.unwrap_or_default().as_secs())
     }
 
-    fn at(whole: Box<dyn Maildrop>, grace: Grace, now: u64) -> Self {
+    pub(crate) fn at(whole: Box<dyn Maildrop>, grace: Grace, now: u64) -> Self {
         let (mut shown, mut hidden) = (Vec::new(), BTreeMap::new());
         for index in 0..whole.count() {
             let id = whole.unique_id(index);
-            match id.and_then(|id| grace.deletions.deleted().get(&id)) {
+            match id.and_then(|id| grace.deletions.ids().get(&id)) {
                 Some(&time) => drop(hidden.insert(index, time)),
                 None => shown.push(index),
             }
@@ -80,6 +80,10 @@ impl Maildrop for Graced {
         self.whole.unique_id(self.index(index)?)
     }
 
+    fn delivered(&self, index: u32) -> Option<u64> {
+        self.whole.delivered(self.index(index)?)
+    }
+
     fn skipped(&self) -> u32 {
         self.whole.skipped()
     }
@@ -89,7 +93,7 @@ impl Maildrop for Graced {
     }
 
     fn needs_update(&self) -> bool {
-        self.hidden.len() != self.grace.deletions.deleted().len()
+        self.hidden.len() != self.grace.deletions.ids().len()
             || self.hidden.values().any(|&time| self.is_due(time))
     }
 
@@ -159,64 +163,8 @@ impl Maildrop for Graced {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::cell::RefCell;
+    use crate::fake::{DAY, Fake};
     use std::fs::File;
-    use std::rc::Rc;
-
-    const DAY: u64 = 24 * 60 * 60;
-
-    /// Its messages are their ids.
-    #[derive(Clone, Default)]
-    struct Fake {
-        messages: Rc<RefCell<Vec<&'static str>>>,
-        fails: Rc<RefCell<bool>>,
-    }
-
-    impl Maildrop for Fake {
-        fn count(&self) -> u32 {
-            self.messages.borrow().len() as u32
-        }
-
-        fn octets(&self, index: u32) -> Option<u64> {
-            let messages = self.messages.borrow();
-            messages.get(index as usize).map(|text| text.len() as u64)
-        }
-
-        fn unique_id(&self, index: u32) -> Option<UniqueId> {
-            let messages = self.messages.borrow();
-            messages
-                .get(index as usize)
-                .and_then(|text| UniqueId::new(text.as_bytes()))
-        }
-
-        fn check(&mut self) -> Result<(), CheckError> {
-            Ok(())
-        }
-
-        fn read(&mut self, index: u32, _: u64, buffer: &mut [u8]) -> io::Result<usize> {
-            let text = self.messages.borrow()[index as usize];
-            buffer[..text.len()].copy_from_slice(text.as_bytes());
-            Ok(text.len())
-        }
-
-        fn update(
-            self: Box<Self>,
-            deleted: &dyn Fn(u32) -> bool,
-        ) -> Result<UpdateSummary, UpdateError> {
-            if *self.fails.borrow() {
-                return Err(UpdateError::Busy);
-            }
-            let before = self.messages.borrow().clone();
-            let left = (0..).zip(&before).filter(|&(index, _)| !deleted(index));
-            let left: Vec<_> = left.map(|(_, text)| *text).collect();
-            let removed = (before.len() - left.len()) as u32;
-            *self.messages.borrow_mut() = left;
-            Ok(UpdateSummary {
-                removed,
-                ..UpdateSummary::default()
-            })
-        }
-    }
 
     /// A maildrop, its file of deletions, and a day for both.
     struct Site {
@@ -226,10 +174,8 @@ mod tests {
 
     impl Site {
         fn new(messages: &[&'static str]) -> Self {
-            let mail = Fake::default();
-            *mail.messages.borrow_mut() = messages.to_vec();
             Site {
-                mail,
+                mail: Fake::new(messages),
                 file: tempfile::tempfile().unwrap(),
             }
         }
@@ -241,14 +187,14 @@ mod tests {
 
         fn kept(&self, days: u64, day: u64) -> Box<Graced> {
             let grace = Grace {
-                deletions: Deletions::read(self.file.try_clone().unwrap()),
+                deletions: DatedIds::read(self.file.try_clone().unwrap()),
                 time: Duration::from_secs(days * DAY),
             };
             Box::new(Graced::at(Box::new(self.mail.clone()), grace, day * DAY))
         }
 
         fn there(&self) -> Vec<&'static str> {
-            self.mail.messages.borrow().clone()
+            self.mail.there()
         }
     }
 
@@ -277,7 +223,7 @@ mod tests {
         let expected = UpdateSummary {
             removed: 2,
             octets: 8,
-            expired: 0,
+            ..UpdateSummary::default()
         };
         assert_eq!(summary, expected);
         assert_eq!(site.there(), ["one", "three", "seven", "eleven"]);
@@ -320,17 +266,17 @@ mod tests {
     fn mail_that_comes_by_the_id_of_a_message_that_has_gone_is_shown() {
         let site = Site::new(&["one", "three"]);
         site.on_day(1).update(&|index| index == 0).unwrap();
-        *site.mail.messages.borrow_mut() = vec!["three"];
+        site.mail.set(&["three"]);
         let session = site.on_day(2);
         assert!(session.needs_update());
         session.update(&none).unwrap();
-        *site.mail.messages.borrow_mut() = vec!["three", "one"];
+        site.mail.set(&["three", "one"]);
         assert_eq!(seen(&mut site.on_day(100)), ["three", "one"]);
         // The same of one that was removed in its time.
         site.on_day(100).update(&|index| index == 1).unwrap();
         site.on_day(200).update(&none).unwrap();
         assert_eq!(site.there(), ["three"]);
-        *site.mail.messages.borrow_mut() = vec!["three", "one"];
+        site.mail.set(&["three", "one"]);
         assert_eq!(seen(&mut site.on_day(200)), ["three", "one"]);
     }
 
@@ -338,14 +284,14 @@ mod tests {
     fn what_cannot_be_removed_in_its_time_stays_hidden_and_is_removed_later() {
         let site = Site::new(&["one", "three", "seven"]);
         site.on_day(1).update(&|index| index == 0).unwrap();
-        *site.mail.fails.borrow_mut() = true;
+        site.mail.fail(true);
         let session = site.on_day(8);
         assert!(matches!(
             session.update(&|index| index == 0),
             Err(UpdateError::Busy)
         ));
         assert_eq!(site.there(), ["one", "three", "seven"]);
-        *site.mail.fails.borrow_mut() = false;
+        site.mail.fail(false);
         let mut session = site.on_day(9);
         assert_eq!(seen(&mut session), ["seven"]);
         assert_eq!(session.update(&none).unwrap().expired, 1);

@@ -26,7 +26,8 @@
 //! | a popa3d unique-id computed | `mbox/digest.rs` |
 //! | mail added | `deliver/mod.rs` |
 //! | mail removed | `mbox/update.rs`, `maildir/update.rs` |
-//! | deleted mail kept for a while | `grace.rs`, `deletions.rs` |
+//! | deleted mail kept for a while | `grace.rs`, `dated_ids.rs` |
+//! | mail hidden that is old, or was retrieved | `horizon.rs`, `mbox/date.rs` |
 //! | an update of an mbox that survives a crash | `mbox/journal/mod.rs` |
 //! | what is known of a maildrop from the last session | `index/mod.rs`, `mbox/saved.rs`, `maildir/saved.rs` |
 //! | equal messages told apart | `mbox/copies.rs` |
@@ -44,13 +45,16 @@
     )
 )]
 
-mod deletions;
+mod dated_ids;
 pub mod deliver;
 mod empty;
 mod error;
+#[cfg(test)]
+mod fake;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
 mod grace;
+mod horizon;
 pub mod id_map;
 mod index;
 pub mod location;
@@ -66,9 +70,10 @@ mod unique_id;
 #[cfg(test)]
 mod testing;
 
-pub use deletions::Deletions;
+pub use dated_ids::DatedIds;
 pub use error::{CheckError, Class, OpenError, Problem, UpdateError};
 pub use grace::Grace;
+pub use horizon::Horizon;
 pub use id_map::{IdMap, IdMapError};
 pub use index::Index;
 pub use location::{Account, Expanded, Location, LocationError};

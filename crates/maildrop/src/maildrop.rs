@@ -42,6 +42,10 @@ pub struct UpdateSummary {
     pub octets: u64,
     /// Messages that had been deleted before, were kept for a while, and are gone now.
     pub expired: u32,
+    /// Messages that were retrieved, and are hidden from now on.
+    pub acknowledged: u32,
+    /// What was retrieved could not be remembered; it shows again.
+    pub unremembered: bool,
 }
 
 /// A locked or listed maildrop with its messages fixed for the session (RFC 1939 section 4).
@@ -62,6 +66,11 @@ pub trait Maildrop {
     /// The unique-id of the message (RFC 1939 section 7); `None` if there is no such message.
     fn unique_id(&self, index: u32) -> Option<UniqueId>;
 
+    /// When the message was delivered, in seconds since 1970, or rather later than earlier; `None` if that is not known.
+    fn delivered(&self, _index: u32) -> Option<u64> {
+        None
+    }
+
     /// Directory entries or files passed over because they are no readable mail; for the log.
     fn skipped(&self) -> u32 {
         0
@@ -71,6 +80,9 @@ pub trait Maildrop {
     fn drift(&self) -> Option<Drift> {
         None
     }
+
+    /// Says, before UPDATE, which messages the client has got whole.
+    fn acknowledge(&mut self, _retrieved: &dyn Fn(u32) -> bool) {}
 
     /// Whether [`update`](Maildrop::update) has something to do even if the session has deleted nothing.
     fn needs_update(&self) -> bool {

@@ -1,6 +1,6 @@
 //! What is kept of a maildrop from one session to the next, beside the mail: files in directories of the spawner's.
 
-use crate::{CopyNumbers, Grace, IdMap, Index};
+use crate::{CopyNumbers, Grace, Horizon, IdMap, Index};
 
 /// What is kept of one maildrop; each part may be absent.
 #[derive(Debug, Default)]
@@ -13,6 +13,8 @@ pub struct Memory {
     pub ids: IdMap,
     /// Deleted messages that are kept for a while; none, where those are removed at once.
     pub grace: Option<Grace>,
+    /// What is hidden from sessions for its age, or since it was retrieved.
+    pub horizon: Horizon,
 }
 
 /// How a maildrop differs from what the last session left.

@@ -15,6 +15,7 @@ use rustix::io::Errno;
 
 use crate::empty::Empty;
 use crate::grace::Graced;
+use crate::horizon::Within;
 use crate::location::{Expanded, Kind};
 use crate::lock::{Dotlocking, FileLock, LockBroker, Locks};
 use crate::maildir::{self, Folders};
@@ -208,6 +209,7 @@ impl Opened {
         file_lock: Box<dyn FileLock>,
     ) -> Result<Box<dyn Maildrop>, OpenError> {
         let grace = self.memory.grace.take();
+        let horizon = std::mem::take(&mut self.memory.horizon);
         let maildrop: Result<Box<dyn Maildrop>, Problem> = match self.files {
             Files::Missing => Ok(Box::new(Empty)),
             Files::Mbox { file, dotlock } => {
@@ -222,16 +224,17 @@ impl Opened {
             Files::Maildir(folders) => maildir::Maildir::scan(folders, limits, self.memory)
                 .map(|maildir| Box::new(maildir) as _),
         };
-        match maildrop {
-            Ok(maildrop) => Ok(match grace {
-                Some(grace) => Box::new(Graced::new(maildrop, grace)),
-                None => maildrop,
-            }),
-            Err(problem) => Err(OpenError {
-                path: self.path,
-                problem,
-            }),
+        let mut maildrop = maildrop.map_err(|problem| OpenError {
+            path: self.path,
+            problem,
+        })?;
+        if let Some(grace) = grace {
+            maildrop = Box::new(Graced::new(maildrop, grace));
         }
+        if !horizon.is_none() {
+            maildrop = Box::new(Within::new(maildrop, horizon));
+        }
+        Ok(maildrop)
     }
 }
 

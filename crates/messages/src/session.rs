@@ -36,6 +36,8 @@ pub struct Advertised {
     pub mechanisms: Vec<SaslMechanism>,
     /// `LOGIN-DELAY`: the shortest time between two logins of one user; `None` where there is none.
     pub login_delay: Option<Duration>,
+    /// `EXPIRE`: for how many days messages are in sight at least that a client leaves; `None`: always.
+    pub expire: Option<u32>,
     /// `IMPLEMENTATION`; `None` where the operator does not want it told.
     pub implementation: Option<String>,
 }
@@ -277,6 +279,7 @@ mod tests {
             },
             mechanisms: vec![External, ScramSha256Plus, ScramSha256, Plain],
             login_delay: None,
+            expire: None,
             implementation: None,
         };
         let logins = |peer: &str, protection| {

@@ -49,6 +49,10 @@ pub struct SpawnerConfig {
     pub lock_timeout: Duration,
     /// How long deleted messages are kept, hidden; zero: they are removed at once.
     pub delete_grace: Duration,
+    /// Messages delivered longer ago are hidden; zero: however old they are, they are not.
+    pub hide_older: Duration,
+    /// Messages that were retrieved are hidden after QUIT.
+    pub hide_acknowledged: bool,
     /// Messages in one maildrop.
     pub messages: u32,
     /// MAX_MAILBOX_OPEN_BYTES: octets in one maildrop, as stored; a larger one is not opened.

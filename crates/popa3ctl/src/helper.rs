@@ -36,7 +36,7 @@ pub enum Task {
     Remote,
     /// Say whether a journal has an update that is yet to be finished, as the maildrop's owner, who wrote it.
     Unfinished,
-    /// List what was deleted and is kept, or show it again, as the maildrop's owner, whose process wrote the list.
+    /// List what is hidden, or show it again, as the maildrop's owner, whose process wrote the list.
     Undelete(undelete::Order),
 }
 

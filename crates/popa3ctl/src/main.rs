@@ -21,6 +21,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::state::Hidden;
+
 /// Administration of popa3d.
 #[derive(Debug, Parser)]
 #[command(version)]
@@ -40,7 +42,9 @@ enum Command {
     /// Puts a maildrop into another format: the same messages, the same unique-ids.
     Convert(convert::Convert),
     /// Shows messages again that a user has deleted, and that are kept for a while (`maildrop.delete_grace`).
-    Undelete(undelete::Undelete),
+    Undelete(undelete::Messages),
+    /// Shows messages again that were retrieved and are hidden since (`maildrop.hide_acknowledged`).
+    Unhide(undelete::Messages),
     /// Is one of popa3ctl's own processes.
     #[command(hide = true)]
     Helper { task: String },
@@ -56,7 +60,8 @@ fn main() -> ExitCode {
         Command::User(command) => user::run(command),
         Command::Uidl(command) => uidl::run(command),
         Command::Convert(convert) => convert::run(&convert),
-        Command::Undelete(undelete) => undelete::run(&undelete),
+        Command::Undelete(messages) => undelete::run(Hidden::Deleted, &messages),
+        Command::Unhide(messages) => undelete::run(Hidden::Retrieved, &messages),
         Command::Helper { task } => return helper::serve(&task),
         Command::Deliver(command) => return deliver::run(&command),
         Command::LmtpSession(command) => return deliver::run_lmtp_session(&command),

@@ -18,6 +18,15 @@ use role_master::installation::Installation;
 
 use crate::accounts::Owner;
 
+/// Why a message is out of sight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hidden {
+    /// It was deleted, and is kept for a while.
+    Deleted,
+    /// It was retrieved.
+    Retrieved,
+}
+
 /// Where the files are.
 pub struct State {
     owner: Option<Identity>,
@@ -86,13 +95,17 @@ impl State {
         self.give_away(directory.as_fd(), path, ".copies")
     }
 
-    /// The list of what was deleted from the maildrop at `path` and is kept for a while; `None` if nothing ever was.
+    /// The list of what is hidden of the maildrop at `path`; `None` if nothing ever was.
     ///
     /// # Errors
     /// What the system says.
-    pub fn deletions(&self, path: &Path) -> Result<Option<File>, String> {
+    pub fn hidden(&self, which: Hidden, path: &Path) -> Result<Option<File>, String> {
         let directory = open(&self.ids)?;
-        state_file::open_existing(directory.as_fd(), path, state_file::DELETIONS).map_err(text)
+        let suffix = match which {
+            Hidden::Deleted => state_file::DELETIONS,
+            Hidden::Retrieved => state_file::ACKNOWLEDGED,
+        };
+        state_file::open_existing(directory.as_fd(), path, suffix).map_err(text)
     }
 
     /// The ids that the maildrop at `path` has from elsewhere.

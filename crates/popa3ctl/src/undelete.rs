@@ -1,4 +1,5 @@
-//! Messages that a user has deleted and that are still kept (`maildrop.delete_grace`), shown again.
+//! Messages that are out of sight of POP and still there, shown again: those that a user has deleted and that are kept for a
+//! while (`maildrop.delete_grace`), and those that were retrieved (`maildrop.hide_acknowledged`).
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -7,27 +8,27 @@ use std::path::PathBuf;
 
 use app_passwords::Day;
 use clap::Args;
-use maildrop::{Deletions, UniqueId};
+use maildrop::{DatedIds, UniqueId};
 use role_master::installation::Installation;
 use serde::{Deserialize, Serialize};
 
 use crate::accounts::{Accounts, identity};
 use crate::helper::{self, Input, Task};
-use crate::state::State;
+use crate::state::{Hidden, State};
 
 /// 9999-12-31.
 const LAST_DAY: u32 = 2_932_896;
 
 /// What is to be shown again.
 #[derive(Debug, Args)]
-pub struct Undelete {
+pub struct Messages {
     /// The user.
     user: String,
-    /// Messages by their unique-ids; without any, all that are kept.
+    /// Messages by their unique-ids; without any, all that are hidden.
     #[arg(value_name = "UID")]
     ids: Vec<String>,
-    /// Write what is kept, and change nothing: a line for each message, with its unique-id, the day it was deleted, and the
-    /// day it may be removed.
+    /// Write what is hidden, and change nothing: a line for each message, with its unique-id and the day it was deleted or
+    /// retrieved; with `undelete` also the day from which on it may be removed.
     #[arg(long, conflicts_with = "ids")]
     list: bool,
     /// The server's configuration file.
@@ -39,23 +40,27 @@ pub struct Undelete {
 ///
 /// # Errors
 /// One sentence; everything is as it was.
-pub fn run(arguments: &Undelete) -> Result<(), String> {
+pub fn run(which: Hidden, arguments: &Messages) -> Result<(), String> {
     let installation = Installation::find(arguments.configuration.as_deref())?;
-    let text = undelete(&installation, arguments)
+    let text = show(&installation, which, arguments)
         .map_err(|error| format!("{}: {error}", arguments.user))?;
     let written = io::stdout().lock().write_all(text.as_bytes());
     written.map_err(|error| format!("standard output: {error}"))
 }
 
-fn undelete(installation: &Installation, arguments: &Undelete) -> Result<String, String> {
+fn show(
+    installation: &Installation,
+    which: Hidden,
+    arguments: &Messages,
+) -> Result<String, String> {
     let state = State::of(installation);
     let owner = Accounts::of(installation).owner(&arguments.user)?;
     let path = owner.path();
     // What a session has read it would write again.
     let _lock = state.lock(&path)?;
-    let Some(file) = state.deletions(&path)? else {
+    let Some(file) = state.hidden(which, &path)? else {
         return match arguments.ids.first() {
-            Some(id) => Err(not_kept(id)),
+            Some(id) => Err(not_hidden(id)),
             None => Ok(String::new()),
         };
     };
@@ -65,7 +70,7 @@ fn undelete(installation: &Installation, arguments: &Undelete) -> Result<String,
     };
     let identity = identity(installation, &owner.account);
     let task = Task::Undelete(order);
-    let messages: Vec<Kept> = helper::run(identity.as_ref(), &task, Input::File(file))?;
+    let messages: Vec<Message> = helper::run(identity.as_ref(), &task, Input::File(file))?;
     if !arguments.list {
         let count = messages.len();
         return Ok(format!(
@@ -75,9 +80,13 @@ fn undelete(installation: &Installation, arguments: &Undelete) -> Result<String,
     }
     let grace = installation.configuration.spawner().delete_grace;
     let mut text = String::new();
-    for Kept { id, deleted } in messages {
-        let end = deleted.saturating_add(grace.as_secs());
-        text += &format!("{} {} {}\n", id.escape_debug(), day(deleted), day(end));
+    for Message { id, time } in messages {
+        text += &format!("{} {}", id.escape_debug(), day(time));
+        if which == Hidden::Deleted {
+            let end = time.saturating_add(grace.as_secs());
+            text += &format!(" {}", day(end));
+        }
+        text.push('\n');
     }
     Ok(text)
 }
@@ -85,53 +94,52 @@ fn undelete(installation: &Installation, arguments: &Undelete) -> Result<String,
 /// What the owner's process is to do: whoever wrote the file was one too.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Order {
-    /// Say what is kept.
+    /// Say what is hidden.
     List,
     /// Show these again, or all if there are none; says which.
     Show(Vec<String>),
 }
 
-/// A message that is kept.
+/// A message that is hidden.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Kept {
+pub struct Message {
     /// Its unique-id.
     id: String,
-    /// Seconds since 1970.
-    deleted: u64,
+    /// When it was deleted or retrieved, in seconds since 1970.
+    time: u64,
 }
 
 /// Carries an order out, as the maildrop's owner.
 ///
 /// # Errors
 /// One sentence; everything is as it was.
-pub fn carry_out(order: &Order, file: Option<File>) -> Result<Vec<Kept>, String> {
-    let mut deletions = Deletions::read(file.ok_or("no list of deleted messages")?);
-    let mut left = deletions.deleted().clone();
-    let kept = |(id, deleted): (UniqueId, u64)| Kept {
+pub fn carry_out(order: &Order, file: Option<File>) -> Result<Vec<Message>, String> {
+    let mut list = DatedIds::read(file.ok_or("no list of messages")?);
+    let mut left = list.ids().clone();
+    let message = |(id, time): (UniqueId, u64)| Message {
         id: id.to_string(),
-        deleted,
+        time,
     };
     let ids = match order {
-        Order::List => return Ok(left.into_iter().map(kept).collect()),
+        Order::List => return Ok(left.into_iter().map(message).collect()),
         Order::Show(ids) if ids.is_empty() => std::mem::take(&mut left),
         Order::Show(ids) => {
             let mut shown = BTreeMap::new();
             for text in ids {
                 let id = UniqueId::new(text.as_bytes());
                 let entry = id.and_then(|id| left.remove_entry(&id));
-                shown.extend([entry.ok_or_else(|| not_kept(text))?]);
+                shown.extend([entry.ok_or_else(|| not_hidden(text))?]);
             }
             shown
         }
     };
-    deletions
-        .replace(left)
+    list.replace(left)
         .map_err(|error| format!("state directory: {error}"))?;
-    Ok(ids.into_iter().map(kept).collect())
+    Ok(ids.into_iter().map(message).collect())
 }
 
-fn not_kept(id: &str) -> String {
-    format!("{}: no such message is kept", id.escape_debug())
+fn not_hidden(id: &str) -> String {
+    format!("{}: no such message is hidden", id.escape_debug())
 }
 
 /// The day, in UTC; the last of the year 9999 for what is later, which only a damaged clock writes.

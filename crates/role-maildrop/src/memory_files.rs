@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
-use maildrop::{CopyNumbers, Deletions, Grace, IdMap, IdMapError, Index, Memory};
+use maildrop::{CopyNumbers, DatedIds, Grace, Horizon, IdMap, IdMapError, Index, Memory};
 use messages::Rights;
 use messages::spawner::SpawnerConfig;
 use rustix::fs::{CWD, Mode, OFlags, fstat, fsync, openat};
@@ -32,6 +32,9 @@ pub struct MemoryFiles {
     map: io::Result<Option<File>>,
     deletions: io::Result<Option<File>>,
     grace: Duration,
+    acknowledged: io::Result<Option<File>>,
+    hide_older: Duration,
+    hide_acknowledged: bool,
 }
 
 impl MemoryDirectories {
@@ -58,13 +61,12 @@ impl MemoryDirectories {
 
     /// Opens the files of the maildrop at `path`; for a session that may change nothing only those that are there, and so that
     /// whatever the maildrop writes into them is refused by the kernel, which it can bear.
-    /// Deleted messages are kept for `grace`.
     pub fn files(
         &self,
         path: &Path,
         is_mbox: bool,
         rights: Rights,
-        grace: Duration,
+        configuration: &SpawnerConfig,
     ) -> MemoryFiles {
         let open = |directory: &OwnedFd, suffix| match rights.allow_change() {
             true => state_file::open(directory.as_fd(), path, suffix).map(|fd| Some(fd.into())),
@@ -77,27 +79,47 @@ impl MemoryDirectories {
                 false => Ok(None),
             },
             map: state_file::open_to_read(self.ids.as_fd(), path, ".map"),
-            deletions: match (grace.is_zero(), rights.allow_change()) {
-                (false, true) => self.open_deletions(path).map(Some),
-                // What was deleted before the policy was switched off is due.
-                (true, true) => {
-                    state_file::open_existing(self.ids.as_fd(), path, state_file::DELETIONS)
-                }
-                (_, false) => {
-                    state_file::open_to_read(self.ids.as_fd(), path, state_file::DELETIONS)
-                }
-            },
-            grace,
+            // What was deleted before the policy was switched off is due.
+            deletions: self.open_list(
+                path,
+                state_file::DELETIONS,
+                rights,
+                !configuration.delete_grace.is_zero(),
+            ),
+            grace: configuration.delete_grace,
+            // What was retrieved before it was switched off is hidden again when it is switched on.
+            acknowledged: self.open_list(
+                path,
+                state_file::ACKNOWLEDGED,
+                rights,
+                configuration.hide_acknowledged,
+            ),
+            hide_older: configuration.hide_older,
+            hide_acknowledged: configuration.hide_acknowledged,
         }
     }
 
-    /// Opens the list of deleted messages of the maildrop at `path`. A new one's name is to be as durable as what will stand in it.
-    fn open_deletions(&self, path: &Path) -> io::Result<File> {
-        let file = state_file::open(self.ids.as_fd(), path, state_file::DELETIONS)?;
-        if fstat(&file)?.st_size == 0 {
-            fsync(&self.ids)?;
+    /// Opens a list of messages of the maildrop at `path`; if there is none and it is `wanted`, a new one, whose name is to be as
+    /// durable as what will stand in it.
+    fn open_list(
+        &self,
+        path: &Path,
+        suffix: &str,
+        rights: Rights,
+        wanted: bool,
+    ) -> io::Result<Option<File>> {
+        let directory = self.ids.as_fd();
+        match (wanted, rights.allow_change()) {
+            (true, true) => {
+                let file = state_file::open(directory, path, suffix)?;
+                if fstat(&file)?.st_size == 0 {
+                    fsync(&self.ids)?;
+                }
+                Ok(Some(file.into()))
+            }
+            (false, true) => state_file::open_existing(directory, path, suffix),
+            (_, false) => state_file::open_to_read(directory, path, suffix),
         }
-        Ok(file.into())
     }
 }
 
@@ -107,7 +129,7 @@ impl MemoryFiles {
     ///
     /// # Errors
     /// There is a list of unique-ids, and it cannot be read: with other ids clients would fetch everything again. Or one of
-    /// deleted messages: without it they would be shown, or removed at once.
+    /// deleted messages: without it they would be shown, or removed at once. Or one of those that were retrieved.
     pub fn memory(self, mut complain: impl FnMut(io::Error)) -> Result<Memory, IdMapError> {
         let ids = match self.map.map_err(IdMapError::Io)? {
             Some(mut file) => IdMap::read(&mut file)?,
@@ -115,9 +137,15 @@ impl MemoryFiles {
         };
         let time = self.grace;
         let grace = self.deletions.map_err(IdMapError::Io)?.map(|file| Grace {
-            deletions: Deletions::read(file),
+            deletions: DatedIds::read(file),
             time,
         });
+        let acknowledged = self.acknowledged.map_err(IdMapError::Io)?;
+        let horizon = Horizon {
+            older: (!self.hide_older.is_zero()).then_some(self.hide_older),
+            acknowledged: acknowledged.map(DatedIds::read),
+            hide_acknowledged: self.hide_acknowledged,
+        };
         let mut opened =
             |file: io::Result<Option<File>>| file.map_err(&mut complain).ok().flatten();
         Ok(Memory {
@@ -125,6 +153,7 @@ impl MemoryFiles {
             copies: opened(self.copies).map(CopyNumbers::new),
             ids,
             grace,
+            horizon,
         })
     }
 }

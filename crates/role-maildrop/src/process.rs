@@ -205,12 +205,9 @@ impl Job<'_> {
             location: place.clone(),
             lock,
             journal: journal.flatten(),
-            memory: self.memory.files(
-                &place.path(),
-                place.is_mbox(),
-                rights,
-                self.configuration.delete_grace,
-            ),
+            memory: self
+                .memory
+                .files(&place.path(), place.is_mbox(), rights, self.configuration),
         })
     }
 
@@ -316,7 +313,8 @@ impl Job<'_> {
             stls: false,
             utf8: true,
             login_delay: advertised.login_delay,
-            expire: Some(Expire::Never),
+            // The same whatever the login may do: what others retrieve or what is old is hidden from it too.
+            expire: Some(advertised.expire.map_or(Expire::Never, Expire::Days)),
             implementation: advertised.implementation.clone(),
         }
     }
@@ -339,6 +337,11 @@ impl Job<'_> {
     }
 
     fn log_end(&self, end: &End, tally: &Tally, sent: u64) {
+        if tally.unremembered {
+            let record = self.about(Record::warning("maildrop not remembered"));
+            self.logger
+                .log(&record.with("reason", "the list of retrieved messages was not written"));
+        }
         let record = match end {
             End::Quit | End::Gone(_) => Record::info("session ended"),
             End::Errors | End::Maildrop(_) | End::NotUpdated(_) => Record::warning("session ended"),
@@ -353,6 +356,7 @@ impl Job<'_> {
                 .with("deleted", tally.deleted)
                 .with("deleted_octets", tally.deleted_octets)
                 .with_some("expired", (tally.expired > 0).then_some(tally.expired))
+                .with_some("acknowledged", tally.acknowledged)
                 .with("left", tally.left)
                 .with_some("ids_gone", tally.drift.map(|drift| drift.gone))
                 .with_some("ids_changed", tally.drift.map(|drift| drift.changed))

@@ -14,6 +14,9 @@ use rustix::io::Errno;
 /// The suffix of the list of deleted messages that are kept for a while.
 pub const DELETIONS: &str = ".deleted";
 
+/// The suffix of the list of messages that were retrieved and are hidden.
+pub const ACKNOWLEDGED: &str = ".acknowledged";
+
 /// The path of a maildrop as a part of file names: paths are longer than those may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PathHash(u128);

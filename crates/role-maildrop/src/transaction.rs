@@ -39,6 +39,10 @@ pub struct Tally {
     pub deleted_octets: u64,
     /// Messages that were deleted by an earlier session, and are removed by this one.
     pub expired: u32,
+    /// Messages that were retrieved and are hidden from now on, if there are any.
+    pub acknowledged: Option<u32>,
+    /// What was retrieved could not be remembered, and shows again.
+    pub unremembered: bool,
     /// Messages left.
     pub left: u32,
     /// How the maildrop differed from what the last session left, if that is known.
@@ -308,6 +312,14 @@ impl<'a> Session<'a> {
         let _signals = SignalFd::new(&[Signal::TERM, Signal::INT, Signal::HUP]);
         let mut end = End::Quit;
         // There are no marks without the right to make them. If there were, they would not count.
+        // Nor does such a login hide anything from others.
+        if self.rights.allow_deletion() {
+            let machine = &self.machine;
+            self.maildrop.acknowledge(&|index| {
+                let number = index.checked_add(1).and_then(MessageNumber::new);
+                number.is_some_and(|number| machine.is_retrieved(number))
+            });
+        }
         let needed = self.machine.deleted_messages() > 0 || self.maildrop.needs_update();
         if self.rights.allow_deletion() && needed {
             let mut deleted = vec![false; self.maildrop.count() as usize];
@@ -322,6 +334,9 @@ impl<'a> Session<'a> {
                     self.tally.deleted = summary.removed;
                     self.tally.deleted_octets = summary.octets;
                     self.tally.expired = summary.expired;
+                    let acknowledged = summary.acknowledged;
+                    self.tally.acknowledged = (acknowledged > 0).then_some(acknowledged);
+                    self.tally.unremembered = summary.unremembered;
                     self.tally.left = self.machine.messages_left();
                 }
                 Err(error) => {

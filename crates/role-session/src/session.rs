@@ -371,7 +371,7 @@ impl Session<'_> {
             stls: self.tls.is_some(),
             utf8: true,
             login_delay: advertised.login_delay,
-            expire: Some(Expire::Never),
+            expire: Some(advertised.expire.map_or(Expire::Never, Expire::Days)),
             implementation: advertised.implementation.clone(),
         }
     }

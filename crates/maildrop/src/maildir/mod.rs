@@ -167,6 +167,12 @@ impl Maildrop for Maildir {
         Some(self.memory.ids.shown_for(own))
     }
 
+    /// When the file was written, which no rename changes.
+    fn delivered(&self, index: u32) -> Option<u64> {
+        let modified = self.listing.get(index)?.facts.modified();
+        u64::try_from(modified / 1_000_000_000).ok()
+    }
+
     fn drift(&self) -> Option<Drift> {
         self.drift
     }

@@ -135,6 +135,20 @@ fn both_folders_are_read_in_order_of_delivery() {
 }
 
 #[test]
+fn a_message_was_delivered_when_it_was_written_whatever_became_of_its_name() {
+    let site = Home::new(&[("new/1.a.x", b"A: b\n\n"), ("new/2.b.x", b"A: c\n\n")]).indexed();
+    let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_007);
+    let file = File::options().write(true).open(site.path("new/1.a.x"));
+    file.unwrap().set_modified(time).unwrap();
+    let delivered = || site.open().delivered(0);
+    assert_eq!(delivered(), Some(1_000_000_007));
+    site.rename("new/1.a.x", "cur/1.a.x:2,S");
+    assert_eq!([delivered(), delivered()], [Some(1_000_000_007); 2]);
+    assert!(site.open().delivered(1) > Some(1_700_000_000));
+    assert_eq!(site.open().delivered(2), None);
+}
+
+#[test]
 fn sizes_in_names_are_not_believed() {
     let home = Home::new(&[("cur/1.a,S=1000,W=2000:2,", b"S: 1\n\n")]);
     assert_eq!(home.open().octets(0), Some(8));

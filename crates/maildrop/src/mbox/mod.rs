@@ -5,6 +5,7 @@
 
 pub(crate) mod copies;
 mod count;
+mod date;
 mod digest;
 pub(crate) mod journal;
 mod opening;
@@ -217,6 +218,18 @@ impl Maildrop for Mbox {
     fn unique_id(&self, index: u32) -> Option<UniqueId> {
         let own = self.table.get(index)?.unique_id()?;
         Some(self.memory.ids.shown_for(own))
+    }
+
+    /// Read from the file each time: few maildrops are asked.
+    fn delivered(&self, index: u32) -> Option<u64> {
+        let message = self.table.get(index)?;
+        let end = message.start.saturating_sub(date::MAX_DATE);
+        let from = message.from.max(end);
+        let mut line = [0; date::MAX_DATE as usize];
+        let length = usize::try_from(message.start.saturating_sub(from)).ok()?;
+        let line = line.get_mut(..length)?;
+        let read = scan::read_at(&self.file, line, from).ok()?;
+        date::latest(line.get(..read)?)
     }
 
     fn drift(&self) -> Option<Drift> {

@@ -63,6 +63,7 @@ impl Mailbox {
             copies: open(self.directory.path().join("copies")).map(copies::CopyNumbers::new),
             ids: self.ids.clone(),
             grace: None,
+            horizon: Default::default(),
         }
     }
 
@@ -311,6 +312,23 @@ fn a_message_is_read_as_stored_from_any_offset() {
     mailbox.handle().set_len(0).unwrap();
     let error = open.read(0, 0, &mut [0; 8]).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+}
+
+#[test]
+fn a_message_was_delivered_when_its_from_line_says() {
+    let long = format!("From {} Tue Jan  2 00:00:00 2024\n\n\n", "a".repeat(300));
+    let mail = [
+        "From a Mon Jan  1 00:00:00 2024\nDate: Fri, 1 Jan 1999 00:00:00 +0000\n\n1\n\n",
+        &long,
+        "From a\nDate: Mon Jan  1 00:00:00 2024\n\n",
+    ];
+    let mailbox = Mailbox::new(mail.concat().as_bytes()).indexed();
+    for _ in 0..2 {
+        let mbox = mailbox.open();
+        let delivered: Vec<_> = (0..4).map(|index| mbox.delivered(index)).collect();
+        let noon = 1_704_067_200 + 12 * 3600;
+        assert_eq!(delivered, [Some(noon), Some(noon + 24 * 3600), None, None]);
+    }
 }
 
 #[test]

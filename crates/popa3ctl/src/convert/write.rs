@@ -4,15 +4,16 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use ::deliver::asctime;
 use maildrop::{Expanded, Maildrop};
 
 /// What stands behind the name of a maildrop that is not whole yet.
 const SUFFIX: &str = ".popa3ctl-new";
 
-/// What each message of an mbox begins with. Nobody knows any more who sent it when: the date is what says so.
-const FROM_LINE: &[u8] = b"From MAILER-DAEMON Thu Jan  1 00:00:00 1970\n";
+/// Who sent a message, in the line that it begins with in an mbox: nobody knows any more.
+const SENDER: &str = "MAILER-DAEMON";
 
 /// Octets of the host in a file's name, so that the name is short enough for a unique-id.
 const MAX_HOST_OCTETS: usize = 32;
@@ -71,7 +72,9 @@ pub fn write(source: &mut dyn Maildrop, new: &New) -> io::Result<()> {
 fn write_mbox(source: &mut dyn Maildrop, path: &Path) -> io::Result<()> {
     let mut file = BufWriter::with_capacity(BLOCK, create(path)?);
     for index in 0..source.count() {
-        file.write_all(FROM_LINE)?;
+        // A date of 1970 says that it is not known either.
+        let date = asctime(source.delivered(index).unwrap_or(0));
+        file.write_all(format!("From {SENDER} {date}\n").as_bytes())?;
         let last = copy(source, index, &mut file, |_| {})?;
         // The end of the last line, if it has none, and the empty line between messages.
         let end: &[u8] = if last == b'\n' { b"\n" } else { b"\n\n" };
@@ -100,6 +103,10 @@ fn write_maildir(source: &mut dyn Maildrop, path: &Path) -> io::Result<()> {
             }
         })?;
         file.flush()?;
+        if let Some(seconds) = source.delivered(index) {
+            file.get_ref()
+                .set_modified(UNIX_EPOCH + Duration::from_secs(seconds))?;
+        }
         let place = match seen(&beginning) {
             Seen::Read => cur.join(name + ":2,S"),
             Seen::Old => cur.join(name + ":2,"),

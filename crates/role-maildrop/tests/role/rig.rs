@@ -80,6 +80,8 @@ impl Rig {
             errors: 10,
             utf8_headers: Utf8Headers::AsIs,
             delete_grace: Duration::ZERO,
+            hide_older: Duration::ZERO,
+            hide_acknowledged: false,
             last: true,
             session_locks: at("locks"),
             indexes: at("index"),
@@ -92,6 +94,7 @@ impl Rig {
                 },
                 mechanisms: Vec::new(),
                 login_delay: None,
+                expire: None,
                 implementation: None,
             },
         };

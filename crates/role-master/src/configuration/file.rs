@@ -271,6 +271,10 @@ pub struct Maildrop {
     pub lock_timeout: Span,
     /// How long deleted messages are kept, hidden, before they are removed.
     pub delete_grace: Span,
+    /// Messages delivered longer ago than this are hidden; zero: none are.
+    pub hide_older: Span,
+    /// Messages that were retrieved are hidden after QUIT.
+    pub hide_acknowledged: bool,
 }
 
 impl Default for Maildrop {
@@ -281,6 +285,8 @@ impl Default for Maildrop {
             dotlock: false,
             lock_timeout: Span(Duration::from_secs(30)),
             delete_grace: Span(Duration::ZERO),
+            hide_older: Span(Duration::ZERO),
+            hide_acknowledged: false,
         }
     }
 }

@@ -133,6 +133,8 @@ impl Configuration {
             locker_directory: self.locker_directory.clone(),
             lock_timeout: maildrop.lock_timeout.0,
             delete_grace: maildrop.delete_grace.0,
+            hide_older: maildrop.hide_older.0,
+            hide_acknowledged: maildrop.hide_acknowledged,
             messages: limits.messages,
             octets: limits.octets.0,
             work_octets: limits.work_octets.unwrap_or(limits.octets).0,
@@ -195,6 +197,21 @@ impl Configuration {
         mechanisms
     }
 
+    /// For how many days a client finds again what it leaves, at least (RFC 2449 section 6.7). What is hidden from it is gone as
+    /// far as it can tell.
+    fn expire(&self) -> Option<u32> {
+        let maildrop = &self.file.maildrop;
+        let older = maildrop.hide_older.0;
+        match (maildrop.hide_acknowledged, older.is_zero()) {
+            (true, _) => Some(0),
+            (false, true) => None,
+            (false, false) => {
+                let days = older.as_secs() / (24 * 60 * 60);
+                Some(u32::try_from(days).unwrap_or(u32::MAX))
+            }
+        }
+    }
+
     fn advertised(&self) -> Advertised {
         let delay = self.file.limits.login_delay.0;
         Advertised {
@@ -204,6 +221,7 @@ impl Configuration {
             },
             mechanisms: self.mechanisms(),
             login_delay: (!delay.is_zero()).then_some(delay),
+            expire: self.expire(),
             implementation: self
                 .file
                 .protocol

@@ -160,6 +160,7 @@ fn configuration(rule: Cleartext) -> SessionConfig {
                 SaslMechanism::Plain,
             ],
             login_delay: None,
+            expire: None,
             implementation: None,
         },
     }

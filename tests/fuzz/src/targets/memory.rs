@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use maildrop::{
-    Account, Deletions, FileLock, Index, Limits, Location, Maildrop, Memory, OpenOptions, UniqueId,
+    Account, DatedIds, FileLock, Index, Limits, Location, Maildrop, Memory, OpenOptions, UniqueId,
     fuzz, open,
 };
 
@@ -100,7 +100,7 @@ impl List {
         let file = tempfile::tempfile().expect("a file");
         let ids = [&b"a"[..], b"0123456789abcdef", &[b'~'; 70]].map(UniqueId::new);
         let deleted: BTreeMap<_, _> = ids.into_iter().flatten().zip([0, 1, u64::MAX]).collect();
-        let mut list = Deletions::read(file.try_clone().expect("the file"));
+        let mut list = DatedIds::read(file.try_clone().expect("the file"));
         let before = deleted.keys().map(|id| (*id, 7)).take(1).collect();
         list.replace(before).expect("room");
         // The second time it is written at the beginning.
@@ -134,15 +134,15 @@ fn deletions(data: &[u8]) {
             octets.resize(1024, 0);
         }
         list.file.write_all_at(&octets, 0).expect("room");
-        let read = Deletions::read(list.file.try_clone().expect("the file"));
+        let read = DatedIds::read(list.file.try_clone().expect("the file"));
         if octets == list.octets {
-            assert_eq!(*read.deleted(), list.deleted);
+            assert_eq!(*read.ids(), list.deleted);
         } else if is_damaged {
-            assert!(read.deleted().values().eq([&7]));
+            assert!(read.ids().values().eq([&7]));
         }
-        let mut copy = Deletions::read(tempfile::tempfile().expect("a file"));
-        copy.replace(read.deleted().clone()).expect("room");
-        assert_eq!(copy.deleted(), read.deleted());
+        let mut copy = DatedIds::read(tempfile::tempfile().expect("a file"));
+        copy.replace(read.ids().clone()).expect("room");
+        assert_eq!(copy.ids(), read.ids());
     });
 }
 

@@ -9,22 +9,29 @@ use system_tests::corpus;
 use system_tests::poll;
 use system_tests::program;
 use system_tests::run::{self, Outcome};
+use system_tests::server::Server;
 use system_tests::site::{Setup, Site};
 use system_tests::users::ALICE;
 
-const MAILDIR: &str = "/home/alice/Maildir";
+pub(crate) const MAILDIR: &str = "/home/alice/Maildir";
 
 /// What the configuration says of the maildrop, besides how long it keeps deleted mail.
 const LOCATIONS: [&str; 2] = [r#""mbox:/var/mail/%u""#, r#""maildir:%h/Maildir""#];
 
-/// Each kind of maildrop with five messages in it, and a server.
+/// Each kind of maildrop with five messages in it, and a server that keeps deleted mail for so long.
 fn with_each(grace: &str, body: fn(&Site, &str)) {
+    with_each_of(
+        &Setup::new().set("maildrop", "delete_grace", grace),
+        |site, location, _| {
+            body(site, location);
+        },
+    );
+}
+
+/// Each kind of maildrop with five messages in it, and a server.
+pub(crate) fn with_each_of(setup: &Setup, body: impl Fn(&Site, &str, &mut Server) + Sync) {
     for location in LOCATIONS {
-        let setup = Setup::new().set("maildrop", "location", location).set(
-            "maildrop",
-            "delete_grace",
-            grace,
-        );
+        let setup = setup.clone().set("maildrop", "location", location);
         setup.as_root(|site| {
             let mail = corpus::many(5);
             site.deliver(ALICE, &corpus::mbox(&mail));
@@ -39,15 +46,15 @@ fn with_each(grace: &str, body: fn(&Site, &str)) {
                 fs::write(&path, &message.stored).expect("a message");
                 own(path.as_ref());
             }
-            let server = site.serve();
-            body(site, location);
+            let mut server = site.serve();
+            body(site, location, &mut server);
             server.stop();
         });
     }
 }
 
 /// All octets of the maildrop.
-fn stored(location: &str) -> Vec<u8> {
+pub(crate) fn stored(location: &str) -> Vec<u8> {
     if location.contains("mbox") {
         return fs::read("/var/mail/alice").expect("a mailbox");
     }
@@ -64,7 +71,7 @@ fn stored(location: &str) -> Vec<u8> {
 }
 
 /// A session that gives these commands and QUIT; returns the unique-ids that it saw.
-fn session(site: &Site, commands: &[&str]) -> Vec<String> {
+pub(crate) fn session(site: &Site, commands: &[&str]) -> Vec<String> {
     let mut pop = site.login(ALICE);
     let ids = pop.list("UIDL");
     let ids = ids.iter().filter_map(|line| line.split_once(' '));
@@ -78,13 +85,18 @@ fn session(site: &Site, commands: &[&str]) -> Vec<String> {
 }
 
 fn undelete(site: &Site, arguments: &[&str]) -> Outcome {
+    popa3ctl(site, "undelete", arguments)
+}
+
+/// `popa3ctl` about Alice.
+pub(crate) fn popa3ctl(site: &Site, name: &str, arguments: &[&str]) -> Outcome {
     let mut command = Command::new(program::tool("popa3ctl"));
-    command.args(["undelete", ALICE.name]).args(arguments);
+    command.args([name, ALICE.name]).args(arguments);
     command.arg("-c").arg(site.directory.join("popa3d.toml"));
     run::to_end(&mut command, b"")
 }
 
-fn said(outcome: Outcome) -> String {
+pub(crate) fn said(outcome: Outcome) -> String {
     String::from_utf8(outcome.expect_success("undelete")).expect("text")
 }
 

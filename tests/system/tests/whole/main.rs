@@ -16,6 +16,7 @@ mod differential;
 mod domains;
 mod dotlocks;
 mod grace;
+mod horizon;
 mod inetd_servers;
 mod limits;
 mod logs;
