@@ -251,9 +251,14 @@ impl Channel {
         finish: impl FnOnce(M, &Arrival) -> Result<T, ChannelError>,
     ) -> Result<Received<T>, ChannelError> {
         let mut scratch = Scratch::for_message::<M>();
-        let arrival = match packet::receive(self.socket.as_fd(), scratch.buffer(), flags) {
-            // The other end was closed before it had read all of ours: for us the same as closed.
-            Err(Errno::CONNRESET) => return Ok(Received::Closed),
+        let socket = self.socket.as_fd();
+        let arrival = match packet::receive(socket, scratch.buffer(), flags) {
+            // The other end was closed before it had read all of ours. The kernel tells that once, and ahead of what the
+            // other end has sent before; that comes now, its last word among it.
+            Err(Errno::CONNRESET) => match packet::receive(socket, scratch.buffer(), flags) {
+                Err(Errno::CONNRESET) => return Ok(Received::Closed),
+                other => other?,
+            },
             other => other?,
         };
         scratch.used = arrival.octets;

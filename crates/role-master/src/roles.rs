@@ -5,7 +5,7 @@
 //! channels.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use confine::channel::{Channel, ChannelError, Message, Received};
@@ -159,6 +159,44 @@ impl Roles {
             theirs.into_fd(),
             self.share_stderr.then_some(io::stderr().as_fd()),
         )?;
+        let running = Running {
+            role,
+            pid,
+            control,
+            ready: false,
+            began: Instant::now(),
+        };
+        match self.tell(
+            &running,
+            their_log.as_fd(),
+            configuration,
+            sockets,
+            certificates,
+        ) {
+            // One that has ended already says why on the channel.
+            Ok(()) | Err(ChannelError::Closed) => {}
+            Err(error) => return Err(error),
+        }
+        self.running.push(running);
+        self.keep_log(LogChannel {
+            role,
+            pid,
+            channel: log,
+        });
+        self.connect(role);
+        Ok(())
+    }
+
+    /// The first that a role hears.
+    fn tell(
+        &self,
+        to: &Running,
+        log: BorrowedFd<'_>,
+        configuration: &Configuration,
+        sockets: &[Listening],
+        certificates: &mut Certificates,
+    ) -> Result<(), ChannelError> {
+        let (role, control) = (to.role, &to.control);
         let confinement = Confinement {
             identity: self.identities.of(role).cloned(),
             chroot: match role {
@@ -175,7 +213,7 @@ impl Roles {
             },
             required: configuration.sandbox_required(),
         };
-        let logs = [their_log.as_fd()];
+        let logs = [log];
         match role {
             Role::Listener => {
                 control.try_send(&start(confinement, configuration.listener()), &logs)?;
@@ -190,19 +228,19 @@ impl Roles {
                 control.try_send(&start(confinement, configuration.session()), &logs)?;
                 if configuration.has_tls() {
                     // Before it can be handed a connection.
-                    certificates.tell(&control, configuration)?;
+                    certificates.tell(control, configuration)?;
                 }
             }
             Role::Auth => {
                 let auth = configuration.auth(&self.decoy_key);
                 control.try_send(&start(confinement, auth), &logs)?;
                 if configuration.has_tls() {
-                    certificates.tell_auth(&control, configuration)?;
+                    certificates.tell_auth(control, configuration)?;
                 }
             }
             Role::Keyholder => {
                 control.try_send(&start(confinement, configuration.keyholder()), &logs)?;
-                certificates.load(&control, configuration, true);
+                certificates.load(control, configuration, true);
             }
             Role::Spawner => {
                 control.try_send(&start(confinement, configuration.spawner()), &logs)?;
@@ -211,25 +249,12 @@ impl Roles {
                 let part = configuration.token();
                 let part = part.ok_or_else(|| io::Error::other("[oauth] is not configured"))?;
                 control.try_send(&start(confinement, part), &logs)?;
-                token_files::send(&control, configuration)?;
+                token_files::send(control, configuration)?;
             }
             Role::Locker => {
                 control.try_send(&start(confinement, configuration.locker()), &logs)?;
             }
         }
-        self.running.push(Running {
-            role,
-            pid,
-            control,
-            ready: false,
-            began: Instant::now(),
-        });
-        self.keep_log(LogChannel {
-            role,
-            pid,
-            channel: log,
-        });
-        self.connect(role);
         Ok(())
     }
 

@@ -39,6 +39,9 @@ const LISTENER_END: Duration = Duration::from_secs(5);
 /// Records taken from one channel before the others are looked at again.
 const MAX_RECORDS_IN_A_ROW: usize = 64;
 
+/// Messages of a role that has ended, among which the reason is looked for: a keyholder may have answered for some certificates.
+const MAX_LAST_WORDS: usize = 64;
+
 /// How often certificates are looked at for their end.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -149,7 +152,11 @@ impl Master {
         match self.roles.find(Role::Spawner) {
             // Not in inetd's service, where every connection would be a start.
             Some(spawner) if role == Role::Spawner => {
-                spawner.control.try_send(&ToSpawner::Recover, &[])
+                match spawner.control.try_send(&ToSpawner::Recover, &[]) {
+                    // Why, it has said.
+                    Err(ChannelError::Closed) => Ok(()),
+                    sent => sent,
+                }
             }
             _ => Ok(()),
         }
@@ -283,6 +290,19 @@ impl Master {
         }
     }
 
+    /// Why a role whose process has ended says that it has: it may have done both since its channel was looked at.
+    fn last_words(&self, role: Role) -> Option<String> {
+        let running = self.roles.find(role)?;
+        for _ in 0..MAX_LAST_WORDS {
+            match running.hear() {
+                Ok(Some(Said::Report(Report::Failed { reason }))) => return Some(reason),
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => return None,
+            }
+        }
+        None
+    }
+
     fn obey(&mut self, signal: Signal) -> Next {
         if signal == Signal::TERM || signal == Signal::INT {
             return Next::Stop;
@@ -294,11 +314,15 @@ impl Master {
             while let Some((pid, status)) = process::wait_any() {
                 let ended = self.roles.running.iter().find(|running| running.pid == pid);
                 if let Some(role) = ended.map(|running| running.role) {
-                    self.log.own(
-                        &Record::error("role ended")
+                    let record = match self.last_words(role) {
+                        Some(reason) => Record::error("role failed")
+                            .with("role", role.name())
+                            .with("reason", reason),
+                        None => Record::error("role ended")
                             .with("role", role.name())
                             .with("status", status),
-                    );
+                    };
+                    self.log.own(&record);
                     self.abandon(role);
                 }
             }

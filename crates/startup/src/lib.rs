@@ -157,11 +157,13 @@ mod tests {
         }
     }
 
-    /// What `role` says after it has been started, and how it ends.
+    /// What `role` says after it has been started, and how it ends. An order that comes with its start stays unread.
     fn said(role: fn(Starting<'_, u8>) -> Result<(), Failure>) -> (Option<Report>, ExitCode) {
         let (master, control) = Channel::pair().unwrap();
         let (_log, theirs) = Channel::pair().unwrap();
         master.send(&start(), &[theirs.as_fd()]).unwrap();
+        let missing = Vec::new();
+        master.send(&Report::Ready { missing }, &[]).unwrap();
         let code = thread::spawn(move || run(control, role)).join().unwrap();
         match master.receive().unwrap() {
             Received::Message(report, _) => (Some(report), code),

@@ -68,6 +68,26 @@ fn messages_arrive_whole_and_in_order() {
 }
 
 #[test]
+fn the_last_words_of_an_end_that_leaves_ours_unread_arrive() {
+    for trying in [false, true] {
+        let (ours, theirs) = Channel::pair().unwrap();
+        ours.send(&words(9), &[]).unwrap();
+        theirs.send(&words(1), &[]).unwrap();
+        theirs.send(&words(2), &[]).unwrap();
+        drop(theirs);
+        let next = || match trying {
+            false => ours.receive::<Spoken>().unwrap(),
+            true => ours.try_receive::<Spoken>().unwrap().unwrap(),
+        };
+        for count in [1, 2] {
+            assert!(matches!(next(), Received::Message(said, _) if said == words(count)));
+        }
+        assert!(matches!(next(), Received::Closed));
+        assert!(matches!(next(), Received::Closed));
+    }
+}
+
+#[test]
 fn descriptors_arrive_in_order_and_mean_the_same() {
     let (ours, theirs) = Channel::pair().unwrap();
     let pairs = [Channel::pair().unwrap(), Channel::pair().unwrap()];

@@ -74,6 +74,27 @@ fn the_spawner_may_be_killed() {
 }
 
 #[test]
+fn a_role_that_fails_with_orders_unread_is_logged_with_its_reason() {
+    Setup::new().as_root(|site| {
+        let server = site.serve();
+        fs::remove_dir_all("/var/lib/popa3d/journal").expect("the journals");
+        kill(&server, "spawner");
+        let (mut killed, mut failed) = (0, 0);
+        poll::until("some starts that fail", || {
+            let log = server.log();
+            let of_spawner =
+                |line: &&str| line.starts_with("role ") && line.contains("role=spawner");
+            let lines: Vec<&str> = log.lines().filter(of_spawner).collect();
+            let reason = "reason=\"/var/lib/popa3d/journal: No such file or directory";
+            failed = lines.iter().filter(|line| line.contains(reason)).count();
+            killed = lines.len() - failed;
+            (failed >= 3).then_some(())
+        });
+        assert_eq!(killed, 1, "one end without a reason:\n{}", server.log());
+    });
+}
+
+#[test]
 fn a_killed_session_takes_only_its_client_with_it() {
     Setup::new().as_root(|site| {
         let server = site.serve();
