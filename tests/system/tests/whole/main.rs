@@ -4,6 +4,7 @@ mod accounts;
 mod activation;
 mod app_passwords;
 mod attack;
+mod bad_index;
 mod bad_input;
 mod clients;
 mod command_line;
