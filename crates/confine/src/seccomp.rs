@@ -18,7 +18,9 @@ use crate::sys;
 mod bpf;
 pub mod tables;
 
-pub use tables::{BASE, CONFINE, FORK, IDENTITY, MESSAGES, PANIC, PROBES, REFUSED};
+pub use tables::{
+    BASE, CONFINE, FORK, IDENTITY, MESSAGES, NAME_SERVICES, NAME_SPACES, PANIC, PROBES, REFUSED,
+};
 
 /// A system call that a role may make, and why.
 #[derive(Clone, Copy, Debug)]

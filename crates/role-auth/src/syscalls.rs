@@ -7,77 +7,19 @@
 //!
 //! Workers that never run PAM are narrowed further: name services remain, processes and programs do not.
 
-use confine::seccomp::{Allow, ArgRule, BASE, Deny, FORK, MESSAGES, PANIC, Policy};
-use libc::{AF_NETLINK, AF_UNIX, CLONE_NEWCGROUP, CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS};
-use libc::{CLONE_NEWPID, CLONE_NEWUSER, CLONE_NEWUTS};
+use confine::seccomp::{
+    Allow, ArgRule, BASE, Deny, FORK, MESSAGES, NAME_SERVICES, NAME_SPACES, PANIC, Policy,
+};
 
-/// No module has business in a name space of its own.
-const NAME_SPACES: libc::c_int = CLONE_NEWCGROUP
-    | CLONE_NEWIPC
-    | CLONE_NEWNET
-    | CLONE_NEWNS
-    | CLONE_NEWPID
-    | CLONE_NEWUSER
-    | CLONE_NEWUTS;
-
-/// Reading the stores, name services, libcrypt. Files only as Landlock allows.
+/// Reading the stores and libcrypt, besides [`NAME_SERVICES`]. Files only as Landlock allows.
 const STORES: &[Allow] = &[
-    Allow::any(libc::SYS_openat, "stores, libraries, their configuration"),
-    Allow::any(libc::SYS_fstat, "is the store safe?"),
-    Allow::any(
-        libc::SYS_newfstatat,
-        "is the store safe? has a file changed?",
-    ),
-    Allow::any(libc::SYS_lseek, "C library's files"),
-    Allow::any(libc::SYS_pread64, "dynamic loader"),
     Allow::any(libc::SYS_getdents64, "directories of configuration"),
-    Allow::any(libc::SYS_faccessat, "dynamic loader, name services"),
-    Allow::any(libc::SYS_readlinkat, "dynamic loader"),
-    #[cfg(target_arch = "x86_64")]
-    Allow::any(libc::SYS_open, "older libraries"),
-    #[cfg(target_arch = "x86_64")]
-    Allow::any(libc::SYS_stat, "older libraries"),
     #[cfg(target_arch = "x86_64")]
     Allow::any(libc::SYS_lstat, "older libraries"),
-    #[cfg(target_arch = "x86_64")]
-    Allow::any(libc::SYS_access, "dynamic loader"),
-    #[cfg(target_arch = "x86_64")]
-    Allow::any(libc::SYS_readlink, "dynamic loader"),
-    Allow::any(libc::SYS_mmap, "dynamic loader maps code"),
-    Allow::any(
-        libc::SYS_mprotect,
-        "dynamic loader protects what it has relocated",
-    ),
-    Allow::any(libc::SYS_fcntl, "locks on databases"),
     Allow::any(libc::SYS_flock, "locks on databases"),
-    Allow::when(
-        libc::SYS_socket,
-        &[ArgRule::is(0, AF_UNIX)],
-        "nscd, sssd, nslcd, syslog",
-    ),
-    Allow::when(
-        libc::SYS_socket,
-        &[ArgRule::is(0, AF_NETLINK)],
-        "addresses of the machine, audit",
-    ),
-    Allow::any(
-        libc::SYS_connect,
-        "nscd, sssd, nslcd, syslog; no TCP by Landlock",
-    ),
-    Allow::any(libc::SYS_bind, "netlink"),
-    Allow::any(libc::SYS_getsockname, "netlink"),
-    Allow::any(libc::SYS_getpeername, "sssd looks at its server"),
-    Allow::any(libc::SYS_getsockopt, "sssd looks at its server"),
-    Allow::any(libc::SYS_setsockopt, "time-outs"),
-    Allow::any(libc::SYS_getuid, "libraries look who they are"),
-    Allow::any(libc::SYS_geteuid, "libraries look who they are"),
     Allow::any(libc::SYS_getgid, "libraries look who they are"),
     Allow::any(libc::SYS_getegid, "libraries look who they are"),
     Allow::any(libc::SYS_getppid, "sssd notices a fork"),
-    Allow::any(libc::SYS_uname, "syslog"),
-    Allow::any(libc::SYS_sysinfo, "qsort asks for the size of memory"),
-    Allow::any(libc::SYS_gettimeofday, "time, where the vDSO cannot tell"),
-    Allow::any(libc::SYS_clock_nanosleep, "waiting for a daemon"),
     Allow::any(libc::SYS_seccomp, "a worker narrows itself"),
 ];
 
@@ -180,7 +122,17 @@ pub fn auth(pam: bool, derives: bool) -> Policy {
     let verifiers = if derives { VERIFIERS } else { NOTHING };
     Policy::new(
         "auth",
-        &[BASE, MESSAGES, PANIC, FORK, STORES, LOOP, pam, verifiers],
+        &[
+            BASE,
+            MESSAGES,
+            PANIC,
+            FORK,
+            NAME_SERVICES,
+            STORES,
+            LOOP,
+            pam,
+            verifiers,
+        ],
     )
     .otherwise(REFUSE)
 }
@@ -188,7 +140,11 @@ pub fn auth(pam: bool, derives: bool) -> Policy {
 /// Workers that read stores and hash, keep verifiers where any are derived, and nothing else.
 pub fn stores_worker(derives: bool) -> Policy {
     let verifiers = if derives { VERIFIERS } else { NOTHING };
-    Policy::new("auth worker", &[BASE, MESSAGES, PANIC, STORES, verifiers]).otherwise(REFUSE)
+    Policy::new(
+        "auth worker",
+        &[BASE, MESSAGES, PANIC, NAME_SERVICES, STORES, verifiers],
+    )
+    .otherwise(REFUSE)
 }
 
 const REFUSE: Deny = Deny::Errno(libc::EPERM as u16);

@@ -4,8 +4,8 @@
 //! their own.
 
 use libc::{
-    AF_UNIX, CLONE_CHILD_CLEARTID, CLONE_CHILD_SETTID, F_DUPFD_CLOEXEC, F_GETFD, F_GETFL, F_SETFD,
-    F_SETFL, PR_CAP_AMBIENT, PR_CAPBSET_DROP, PR_CAPBSET_READ, PR_GET_DUMPABLE,
+    AF_NETLINK, AF_UNIX, CLONE_CHILD_CLEARTID, CLONE_CHILD_SETTID, F_DUPFD_CLOEXEC, F_GETFD,
+    F_GETFL, F_SETFD, F_SETFL, PR_CAP_AMBIENT, PR_CAPBSET_DROP, PR_CAPBSET_READ, PR_GET_DUMPABLE,
     PR_GET_NO_NEW_PRIVS, PR_SET_DUMPABLE, PR_SET_KEEPCAPS, PR_SET_NAME, PR_SET_NO_NEW_PRIVS,
     PROT_EXEC, SIGABRT, SIGBUS, SIGSEGV, SOL_SOCKET,
 };
@@ -234,6 +234,70 @@ pub const CONFINE: &[Allow] = &[
     Allow::any(libc::SYS_landlock_add_rule, "confine"),
     Allow::any(libc::SYS_landlock_restrict_self, "confine"),
     Allow::any(libc::SYS_seccomp, "confine"),
+];
+
+/// What clone(2) and unshare(2) make name spaces by. No role has business in one of its own.
+pub const NAME_SPACES: libc::c_int = libc::CLONE_NEWCGROUP
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWNET
+    | libc::CLONE_NEWNS
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWUSER
+    | libc::CLONE_NEWUTS;
+
+/// What looking names up takes: the C library reads configuration, loads its name services and whatever else is a library, and
+/// they ask daemons over Unix sockets. Files and network only as Landlock allows. It can map code, so it is for processes that
+/// cannot do without.
+pub const NAME_SERVICES: &[Allow] = &[
+    Allow::any(libc::SYS_openat, "configuration, libraries"),
+    Allow::any(libc::SYS_fstat, "C library's files"),
+    Allow::any(libc::SYS_newfstatat, "has a file changed?"),
+    Allow::any(libc::SYS_lseek, "C library's files"),
+    Allow::any(libc::SYS_pread64, "dynamic loader"),
+    Allow::any(libc::SYS_readlinkat, "dynamic loader"),
+    Allow::any(libc::SYS_faccessat, "dynamic loader, name services"),
+    #[cfg(target_arch = "x86_64")]
+    Allow::any(libc::SYS_open, "older libraries"),
+    #[cfg(target_arch = "x86_64")]
+    Allow::any(libc::SYS_stat, "older libraries"),
+    #[cfg(target_arch = "x86_64")]
+    Allow::any(libc::SYS_access, "dynamic loader"),
+    #[cfg(target_arch = "x86_64")]
+    Allow::any(libc::SYS_readlink, "dynamic loader"),
+    Allow::any(libc::SYS_mmap, "dynamic loader maps code"),
+    Allow::any(
+        libc::SYS_mprotect,
+        "dynamic loader protects what it has relocated",
+    ),
+    Allow::any(libc::SYS_fcntl, "locks on databases; blocking or not"),
+    Allow::when(
+        libc::SYS_socket,
+        &[ArgRule::is(0, AF_UNIX)],
+        "nscd, sssd, nslcd, systemd-resolved, syslog",
+    ),
+    Allow::when(
+        libc::SYS_socket,
+        &[ArgRule::is(0, AF_NETLINK)],
+        "addresses of the machine, audit",
+    ),
+    Allow::any(libc::SYS_connect, "the same daemons; TCP by Landlock"),
+    Allow::any(libc::SYS_bind, "netlink"),
+    Allow::any(
+        libc::SYS_getsockname,
+        "netlink; which address would be used?",
+    ),
+    Allow::any(libc::SYS_getpeername, "sssd looks at its server"),
+    Allow::any(
+        libc::SYS_getsockopt,
+        "sssd looks at its server; has it connected?",
+    ),
+    Allow::any(libc::SYS_setsockopt, "time-outs"),
+    Allow::any(libc::SYS_uname, "resolver, syslog"),
+    Allow::any(libc::SYS_sysinfo, "qsort asks for the size of memory"),
+    Allow::any(libc::SYS_geteuid, "libraries look who they are"),
+    Allow::any(libc::SYS_getuid, "libraries look who they are"),
+    Allow::any(libc::SYS_gettimeofday, "time, where the vDSO cannot tell"),
+    Allow::any(libc::SYS_clock_nanosleep, "waiting for a daemon"),
 ];
 
 /// What libraries try first and can do without. The answer is `ENOSYS`, as from a kernel that does
