@@ -259,6 +259,11 @@ impl Channel {
                 Err(Errno::CONNRESET) => return Ok(Received::Closed),
                 other => other?,
             },
+            Err(Errno::AGAIN) => {
+                // Nothing has been written into it.
+                scratch.used = 0;
+                return Err(ChannelError::WouldBlock);
+            }
             other => other?,
         };
         scratch.used = arrival.octets;
@@ -337,7 +342,8 @@ impl Scratch {
         // with a buffer of its own.
         let mut octets = IDLE.try_with(Cell::take).unwrap_or_default();
         if octets.len() < limit {
-            octets.resize(limit, 0);
+            // Fresh memory is zero and costs nothing before it is used; growing would write all of it.
+            octets = vec![0; limit];
         }
         Self {
             octets,

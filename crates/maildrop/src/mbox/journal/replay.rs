@@ -271,10 +271,8 @@ impl Journal {
     /// Nothing is to be done but to remove what an update has left that had not begun, and to say so again if need be.
     fn tidy(&mut self, say_again: bool) -> Result<(), Trouble> {
         let length = self.file.metadata().doing("examine the journal")?.len();
-        let mut rest =
-            vec![0; usize::try_from(length.min(KEPT_OCTETS).saturating_sub(PLAN)).unwrap_or(0)];
-        let read = read_at_most(&self.file, &mut rest, PLAN).doing("read the journal")?;
-        let is_clean = length <= KEPT_OCTETS && rest.iter().take(read).all(|&octet| octet == 0);
+        let is_clean = length <= KEPT_OCTETS
+            && is_all_nul(&self.file, PLAN..length).doing("read the journal")?;
         if !is_clean {
             self.wipe().doing("wipe the journal")?;
         }
@@ -287,6 +285,25 @@ impl Journal {
         }
         Ok(())
     }
+}
+
+/// Every session asks this of 60 KiB: by a small buffer, so that it costs no memory that was not in use before.
+fn is_all_nul(file: &File, range: std::ops::Range<u64>) -> io::Result<bool> {
+    let mut buffer = [0; 8 * 1024];
+    let mut at = range.start;
+    while at < range.end {
+        let read = read_at_most(file, &mut buffer, at)?;
+        let octets = buffer.get(..read).unwrap_or_default();
+        // Not `all`, which stops at the first and so goes octet by octet.
+        if octets.iter().fold(0, |seen, octet| seen | octet) != 0 {
+            return Ok(false);
+        }
+        if read < buffer.len() {
+            return Ok(true);
+        }
+        at = at.saturating_add(read as u64);
+    }
+    Ok(true)
 }
 
 fn sum_of(
