@@ -15,7 +15,7 @@
 //! | `hash`, `name`, `store_file` | what stores have in common |
 //! | `derived_file` | verifiers of the system's users, the only file that auth writes |
 //! | `trust` | whose certificates count |
-//! | `bindings` | libcrypt, libpam and the C library; the only `unsafe` |
+//! | `bindings` | libcrypt and libpam; the only `unsafe` |
 //! | `confinement`, `syscalls` | what auth gives up |
 #![deny(unsafe_code)]
 #![cfg_attr(

@@ -7,11 +7,11 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use confine::users;
 use messages::Account;
 use messages::auth::AddressDomains;
 
 use super::{Claim, Stores, owner};
-use crate::bindings::nss;
 use crate::hash::Match;
 use crate::store_file::{Readers, Stage, StoreError, StoreFile};
 use crate::work::{Outcome, Refusal, Request, Source};
@@ -116,7 +116,7 @@ impl Stores {
         system_user: &str,
         mailbox: &Path,
     ) -> Result<Account, Refusal> {
-        let entry = match nss::passwd_by_name(system_user) {
+        let entry = match users::passwd_by_name(system_user) {
             Ok(Some(entry)) => entry,
             Ok(None) => return Err(Refusal::unusable(format!("no system user {system_user:?}"))),
             Err(error) => return Err(owner::unanswered(&error)),

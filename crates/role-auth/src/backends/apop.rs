@@ -3,13 +3,13 @@
 //! That is why it is never on by default, and why a user of this file cannot send its password as such: it would be tried
 //! on both (RFC 1939 section 13).
 
+use confine::users;
 use md5::{Digest, Md5};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::proven::Locked;
 use super::{Claim, Stores, owner};
-use crate::bindings::nss;
 use crate::name::UserName;
 use crate::store_file::{Found, Readers, StoreError, StoreFile};
 use crate::work::{Outcome, Refusal, Request, Source};
@@ -88,7 +88,7 @@ impl Stores {
                 ..own.clone()
             });
         }
-        match nss::passwd_by_name(user.as_str()) {
+        match users::passwd_by_name(user.as_str()) {
             Ok(Some(entry)) => {
                 self.shadow_allows(&entry.name)?;
                 owner::of_passwd(&entry, None)

@@ -5,6 +5,7 @@
 //! strangers are shown for that name already ([`sasl::scram::Decoys`]): having a verifier, or losing it, changes nothing that
 //! can be seen.
 
+use confine::users::{self, Passwd};
 use hmac::{Hmac, KeyInit, Mac};
 use messages::Secret;
 use sasl::base64;
@@ -14,7 +15,6 @@ use zeroize::Zeroizing;
 
 use super::shadow::{has_expired, today};
 use super::{Claim, Stores, owner};
-use crate::bindings::nss::{self, Passwd};
 use crate::derived_file::{self, Record};
 use crate::exchange::as_stored;
 use crate::hash::{Match, is_locked};
@@ -35,7 +35,7 @@ impl Stores {
         if !is_systems || !claim.request.tls || account.name != claim.user.as_str() {
             return;
         }
-        let Ok(Some(shadow)) = nss::shadow_by_name(&account.name) else {
+        let Ok(Some(shadow)) = users::shadow_by_name(&account.name) else {
             return;
         };
         let decoy = self.decoy(claim.user);
@@ -78,7 +78,7 @@ impl Stores {
         };
         let record = derived_file::find(directory, user).map_err(Refusal::broken)?;
         let shadow =
-            nss::shadow_by_name(user.as_str()).map_err(|error| owner::unanswered(&error))?;
+            users::shadow_by_name(user.as_str()).map_err(|error| owner::unanswered(&error))?;
         let stored = shadow.as_ref().map_or("", |shadow| &shadow.password);
         let binding = self.binding(user, &self.decoy(user), stored);
         let is_current =

@@ -3,9 +3,9 @@
 use std::io;
 
 use confine::identity::{NonRootGid, NonRootUid};
+use confine::users::Passwd;
 use messages::{Account, Rights};
 
-use crate::bindings::nss::Passwd;
 use crate::work::Refusal;
 
 /// Octets of a home directory or a maildrop's location: Linux's PATH_MAX.

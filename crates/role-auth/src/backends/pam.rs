@@ -6,10 +6,10 @@
 
 use std::ffi::{CStr, CString};
 
+use confine::users;
 use messages::Account;
 
 use super::{Claim, Stores, owner};
-use crate::bindings::nss;
 use crate::bindings::pam::Answer;
 use crate::name::{MAX_USER_OCTETS, Password};
 use crate::work::{Outcome, Refusal, Request, Source};
@@ -36,7 +36,7 @@ impl Stores {
             Answer::AccountRefused => Refusal::Expired,
             Answer::Failed(code) => Refusal::unavailable(format!("PAM error {code}")),
         };
-        match nss::passwd_by_name(name) {
+        match users::passwd_by_name(name) {
             Ok(Some(entry)) => Some(Outcome::refused(&entry.name, refusal)),
             Ok(None) if refusal.is_fault() => Some(Outcome::unknown(refusal)),
             Ok(None) => None,
@@ -76,7 +76,7 @@ impl Stores {
         if user.len() > MAX_USER_OCTETS || user.chars().any(char::is_control) {
             return Err(Refusal::unusable("PAM changed the name into none"));
         }
-        match nss::passwd_by_name(user) {
+        match users::passwd_by_name(user) {
             Ok(Some(entry)) => owner::of_passwd(&entry, self.configuration.own.as_ref()),
             Ok(None) => Err(Refusal::unusable(
                 "accepted by PAM, not in the password database",

@@ -3,11 +3,11 @@
 
 use std::ffi::CString;
 
+use confine::users::{self, Passwd};
 use messages::Account;
 use messages::auth::Backend;
 
 use super::{Stores, owner};
-use crate::bindings::nss::{self, Passwd};
 use crate::bindings::pam::Answer;
 use crate::hash::is_locked;
 use crate::name::UserName;
@@ -74,11 +74,11 @@ impl Stores {
 
     /// The password database's entry of a user whose account is neither locked nor expired, and whether there is a hash with it.
     fn unlocked(&self, user: &UserName) -> Option<Result<(Passwd, bool), Refusal>> {
-        let entry = match nss::passwd_by_name(user.as_str()) {
+        let entry = match users::passwd_by_name(user.as_str()) {
             Ok(entry) => entry?,
             Err(error) => return Some(Err(owner::unanswered(&error))),
         };
-        let shadow = match nss::shadow_by_name(&entry.name) {
+        let shadow = match users::shadow_by_name(&entry.name) {
             Ok(shadow) => shadow,
             Err(error) => return Some(Err(owner::unanswered(&error))),
         };

@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::time::SystemTime;
 
+use confine::users::{self, Passwd, Shadow};
+
 use super::{Claim, Stores, owner};
-use crate::bindings::nss::{self, Passwd, Shadow};
 use crate::hash::{Census, Match};
 use crate::store_file::{Readers, StoreError, StoreFile};
 use crate::work::{Outcome, Refusal, Source};
@@ -14,11 +15,11 @@ const SECONDS_OF_A_DAY: u64 = 24 * 60 * 60;
 impl Stores {
     /// `None` where the databases have no such user, or no password for it.
     pub(super) fn shadow(&self, claim: &Claim<'_>) -> Option<Outcome> {
-        let entry = match nss::passwd_by_name(claim.user.as_str()) {
+        let entry = match users::passwd_by_name(claim.user.as_str()) {
             Ok(entry) => entry?,
             Err(error) => return Some(self.unanswered(claim, &error)),
         };
-        let shadow = match nss::shadow_by_name(&entry.name) {
+        let shadow = match users::shadow_by_name(&entry.name) {
             Ok(shadow) => shadow,
             Err(error) => return Some(self.unanswered(claim, &error)),
         };
@@ -64,7 +65,7 @@ impl Stores {
 
     /// Whether an account that did not prove itself by its own hash may be used, as far as the shadow entry tells.
     pub(super) fn shadow_allows(&self, name: &str) -> Result<(), Refusal> {
-        match nss::shadow_by_name(name) {
+        match users::shadow_by_name(name) {
             Ok(Some(shadow)) if has_expired(&shadow, today()) => Err(Refusal::Expired),
             Ok(_) => Ok(()),
             Err(error) => Err(owner::unanswered(&error)),

@@ -17,12 +17,12 @@
 
 use std::path::Path;
 
+use confine::users::{self, Passwd};
 use messages::{Account, Rights};
 use sasl::scram::Verifier;
 
 use super::proven::Locked;
 use super::{Claim, Stores, owner};
-use crate::bindings::nss::{self, Passwd};
 use crate::hash::{Census, Match, is_locked};
 use crate::name::UserName;
 use crate::store_file::{Readers, StoreError, StoreFile};
@@ -102,7 +102,7 @@ impl<'a> Record<'a> {
     /// Whose maildrop it is.
     fn account(&self, own: Option<&Account>) -> Result<Account, Refusal> {
         self.account_with(own, || {
-            nss::passwd_by_name(self.name).map_err(|error| owner::unanswered(&error))
+            users::passwd_by_name(self.name).map_err(|error| owner::unanswered(&error))
         })
     }
 

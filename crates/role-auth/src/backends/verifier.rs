@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use confine::users::{self, Passwd};
 use messages::auth::Backend;
 use messages::{Account, Secret};
 use sasl::base64;
@@ -12,7 +13,6 @@ use sasl::scram::Verifier;
 
 use super::users_file::Record;
 use super::{Stores, owner};
-use crate::bindings::nss::{self, Passwd};
 use crate::name::UserName;
 use crate::store_file::{Found as Line, Readers, StoreError, StoreFile};
 use crate::work::{Found, Outcome, Refusal, Request};
@@ -32,7 +32,7 @@ impl Stores {
         let entry = match self.configuration.own {
             // Everybody is this account.
             Some(_) => Ok(None),
-            None => nss::passwd_by_name(user.as_str()),
+            None => users::passwd_by_name(user.as_str()),
         };
         // Virtual domains by address have passwords only, and the first store that knows a user decides.
         let is_address_domain = self.is_address_domain(request);
