@@ -235,7 +235,7 @@ impl Channel {
                 found: descriptors.len(),
             });
         }
-        let mut scratch = Scratch::for_message::<M>();
+        let mut scratch = Scratch::to_encode::<M>();
         let encoded = scratch.encode(message)?;
         match packet::send(self.socket.as_fd(), encoded, descriptors, flags) {
             Ok(_) => Ok(()),
@@ -250,7 +250,7 @@ impl Channel {
         flags: RecvFlags,
         finish: impl FnOnce(M, &Arrival) -> Result<T, ChannelError>,
     ) -> Result<Received<T>, ChannelError> {
-        let mut scratch = Scratch::for_message::<M>();
+        let mut scratch = Scratch::to_receive::<M>();
         let socket = self.socket.as_fd();
         let arrival = match packet::receive(socket, scratch.buffer(), flags) {
             // The other end was closed before it had read all of ours. The kernel tells that once, and ahead of what the
@@ -333,27 +333,38 @@ struct Scratch {
 }
 
 impl Scratch {
-    fn for_message<M: Message>() -> Self {
+    /// As long as a message of this type can be.
+    fn to_receive<M: Message>() -> Self {
+        let mut scratch = Self::to_encode::<M>();
+        scratch.grow();
+        scratch
+    }
+
+    /// As long as it is at hand: most messages are far shorter than their type allows.
+    fn to_encode<M: Message>() -> Self {
         const {
             assert!(M::MAX_OCTETS >= 1 && M::MAX_OCTETS <= MAX_DATAGRAM);
         }
-        let limit = M::MAX_OCTETS;
         // Empty when the thread is just ending or a message's own encoding uses a channel: then
         // with a buffer of its own.
-        let mut octets = IDLE.try_with(Cell::take).unwrap_or_default();
-        if octets.len() < limit {
-            // Fresh memory is zero and costs nothing before it is used; growing would write all of it.
-            octets = vec![0; limit];
-        }
+        let octets = IDLE.try_with(Cell::take).unwrap_or_default();
         Self {
             octets,
-            limit,
-            used: limit,
+            limit: M::MAX_OCTETS,
+            used: M::MAX_OCTETS,
+        }
+    }
+
+    fn grow(&mut self) {
+        if self.octets.len() < self.limit {
+            // Fresh memory is zero and costs nothing before it is used; growing would write all of it.
+            self.octets = vec![0; self.limit];
         }
     }
 
     fn buffer(&mut self) -> &mut [u8] {
-        self.octets.get_mut(..self.limit).unwrap_or_default()
+        let length = self.limit.min(self.octets.len());
+        self.octets.get_mut(..length).unwrap_or_default()
     }
 
     fn filled(&self) -> &[u8] {
@@ -361,8 +372,14 @@ impl Scratch {
     }
 
     fn encode<M: Message>(&mut self, message: &M) -> Result<&[u8], ChannelError> {
-        let length = match postcard::to_slice(message, self.buffer()) {
-            Ok(encoded) => encoded.len(),
+        let mut encoded = postcard::to_slice(message, self.buffer()).map(|encoded| encoded.len());
+        if encoded == Err(postcard::Error::SerializeBufferFull) && self.octets.len() < self.limit {
+            self.octets.zeroize();
+            self.grow();
+            encoded = postcard::to_slice(message, self.buffer()).map(|encoded| encoded.len());
+        }
+        let length = match encoded {
+            Ok(length) => length,
             Err(postcard::Error::SerializeBufferFull) => return Err(ChannelError::TooLarge),
             Err(_) => return Err(ChannelError::Unencodable),
         };
@@ -376,7 +393,8 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if let Some(used) = self.octets.get_mut(..self.used) {
+        let used = self.used.min(self.octets.len());
+        if let Some(used) = self.octets.get_mut(..used) {
             used.zeroize();
         }
         let octets = std::mem::take(&mut self.octets);
