@@ -1,5 +1,6 @@
 //! Whose maildrop a user's is, and where: as auth and the spawner would find it, without a password.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use confine::identity::Identity;
@@ -8,6 +9,7 @@ use maildrop::{Expanded, Location};
 use messages::account::{Account, Rights};
 use messages::auth::{AuthConfig, Backend, DecoyKey};
 use messages::spawner::SpawnerConfig;
+use role_master::configuration::Configuration;
 use role_master::installation::Installation;
 
 use crate::helper::{self, Input, Task};
@@ -23,6 +25,8 @@ pub struct Owner {
     pub template: String,
     /// Where it is.
     pub location: Expanded,
+    /// The directory of all mailboxes, if it is in one.
+    pub spool: Option<PathBuf>,
 }
 
 impl Owner {
@@ -43,17 +47,42 @@ impl Owner {
 /// Looks users up.
 pub struct Accounts {
     auth: AuthConfig,
-    spawner: SpawnerConfig,
+    /// How the server works on their maildrops.
+    pub spawner: SpawnerConfig,
+}
+
+/// Why a user has no account here.
+#[derive(Debug, PartialEq, Eq)]
+pub enum NoAccount {
+    /// No store knows the user.
+    Unknown,
+    /// It is root's.
+    Root,
+    /// What a store says of the user will not do.
+    Unusable(&'static str),
+    /// A store cannot be asked: one sentence.
+    Unanswered(String),
+}
+
+impl fmt::Display for NoAccount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unknown => "no such user",
+            Self::Root => "is root, whose mail is not served",
+            Self::Unusable(reason) => reason,
+            Self::Unanswered(reason) => reason,
+        })
+    }
 }
 
 impl Accounts {
-    /// Of a server.
-    pub fn of(installation: &Installation) -> Self {
+    /// Of a server that is configured so.
+    pub fn of(configuration: &Configuration) -> Self {
         // The key makes salts of strangers, and there are none here.
         let no_key = DecoyKey(Default::default());
         Accounts {
-            auth: installation.configuration.auth(&no_key),
-            spawner: installation.configuration.spawner(),
+            auth: configuration.auth(&no_key),
+            spawner: configuration.spawner(),
         }
     }
 
@@ -62,13 +91,25 @@ impl Accounts {
     /// # Errors
     /// One sentence: no store knows the user, or the maildrop cannot be located.
     pub fn owner(&self, name: &str) -> Result<Owner, String> {
-        let account = self.account(name)?;
+        let account = self.account(name).map_err(|error| error.to_string())?;
+        self.locate(account)
+    }
+
+    /// Where an account's maildrop is.
+    ///
+    /// # Errors
+    /// One sentence: the template is wrong, or the account does not fit it.
+    pub fn locate(&self, account: Account) -> Result<Owner, String> {
         let template = account.maildrop.as_ref().unwrap_or(&self.spawner.location);
         let template = template.clone();
         locate(account, template)
     }
 
-    fn account(&self, name: &str) -> Result<Account, String> {
+    /// Asks one store after the other.
+    ///
+    /// # Errors
+    /// [`NoAccount`].
+    pub fn account(&self, name: &str) -> Result<Account, NoAccount> {
         for backend in &self.auth.backends {
             let found = match backend {
                 Backend::UsersFile => self.of_users_file(&self.auth.users_file, name)?,
@@ -78,11 +119,11 @@ impl Accounts {
                 return Ok(account);
             }
         }
-        Err("no such user".to_owned())
+        Err(NoAccount::Unknown)
     }
 
-    fn of_users_file(&self, path: &Path, name: &str) -> Result<Option<Account>, String> {
-        let file = UsersFile::read(path)?;
+    fn of_users_file(&self, path: &Path, name: &str) -> Result<Option<Account>, NoAccount> {
+        let file = UsersFile::read(path).map_err(NoAccount::Unanswered)?;
         let Some(line) = file.users().find(|line| line.name == name) else {
             return Ok(None);
         };
@@ -90,16 +131,14 @@ impl Accounts {
         let mut account = match (&self.auth.own, uid, gid) {
             (Some(own), ..) => own.clone(),
             (None, Some(uid), Some(gid)) => {
-                let number =
-                    |text: &str| text.parse::<u32>().map_err(|_| "has no usable uid and gid");
-                account(
-                    name,
-                    number(uid)?,
-                    number(gid)?,
-                    home.unwrap_or("/nonexistent"),
-                )?
+                let (Ok(uid), Ok(gid)) = (uid.parse(), gid.parse()) else {
+                    return Err(NoAccount::Unusable("has no usable uid and gid"));
+                };
+                account(name, uid, gid, home.unwrap_or("/nonexistent"))?
             }
-            _ => of_system(name)?.ok_or("has no uid, and is no user of the system")?,
+            _ => of_system(name)?.ok_or(NoAccount::Unusable(
+                "has no uid, and is no user of the system",
+            ))?,
         };
         name.clone_into(&mut account.name);
         account.maildrop = maildrop.map(str::to_owned);
@@ -107,15 +146,16 @@ impl Accounts {
     }
 }
 
-fn of_system(name: &str) -> Result<Option<Account>, String> {
-    let user = users::by_name(name).map_err(|error| format!("password database: {error}"))?;
+fn of_system(name: &str) -> Result<Option<Account>, NoAccount> {
+    let user = users::by_name(name)
+        .map_err(|error| NoAccount::Unanswered(format!("password database: {error}")))?;
     user.map(|user| account(&user.name, user.uid, user.gid, &user.home))
         .transpose()
 }
 
-fn account(name: &str, uid: u32, gid: u32, home: &str) -> Result<Account, String> {
+fn account(name: &str, uid: u32, gid: u32, home: &str) -> Result<Account, NoAccount> {
     let (Ok(uid), Ok(gid)) = (uid.try_into(), gid.try_into()) else {
-        return Err("is root, whose mail is not served".to_owned());
+        return Err(NoAccount::Root);
     };
     Ok(Account {
         name: name.to_owned(),
@@ -128,18 +168,19 @@ fn account(name: &str, uid: u32, gid: u32, home: &str) -> Result<Account, String
 }
 
 fn locate(account: Account, template: String) -> Result<Owner, String> {
-    let location = Location::parse(&template)
-        .and_then(|location| {
-            location.expand(&maildrop::Account {
-                name: &account.name,
-                home: &account.home,
-            })
-        })
-        .map_err(|error| format!("{template}: {error}"))?;
+    let fail = |error| format!("{template}: {error}");
+    let location = Location::parse(&template).map_err(fail)?;
+    let spool = location.spool();
+    let named = maildrop::Account {
+        name: &account.name,
+        home: &account.home,
+    };
+    let location = location.expand(&named).map_err(fail)?;
     Ok(Owner {
         account,
         template,
         location,
+        spool,
     })
 }
 

@@ -54,7 +54,7 @@ fn show(
     arguments: &Messages,
 ) -> Result<String, String> {
     let state = State::of(installation);
-    let owner = Accounts::of(installation).owner(&arguments.user)?;
+    let owner = Accounts::of(&installation.configuration).owner(&arguments.user)?;
     let path = owner.path();
     // What a session has read it would write again.
     let _lock = state.lock(&path)?;

@@ -55,7 +55,7 @@ pub fn run(arguments: &Convert) -> Result<(), String> {
 
 fn convert(installation: &Installation, arguments: &Convert) -> Result<String, String> {
     let state = State::of(installation);
-    let source = Accounts::of(installation).owner(&arguments.user)?;
+    let source = Accounts::of(&installation.configuration).owner(&arguments.user)?;
     let target = source.elsewhere(&arguments.to)?;
     if target.path() == source.path() {
         return Err(format!("{} is where the mail is", target.path().display()));

@@ -3,14 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use confine::identity::{NonRootGid, NonRootUid};
-use confine::users::{self, User};
-use maildrop::{Account, Expanded, Location};
-use messages::auth::{AuthConfig, Backend, DecoyKey};
+use confine::users;
+use maildrop::Expanded;
 use messages::spawner::SpawnerConfig;
 use role_master::configuration::{Configuration, Runner};
 
 use super::exit::Failure;
-use crate::users_file::UsersFile;
+use crate::accounts::{Accounts, NoAccount};
 
 /// A user who gets mail.
 pub struct Recipient {
@@ -59,7 +58,8 @@ pub fn network_user(path: Option<&Path>) -> Result<Option<(u32, u32)>, Failure> 
     let configuration =
         Configuration::read(path, Runner::Root, String::new()).map_err(Failure::temporary)?;
     let name = configuration.users().network.to_owned();
-    let user = in_system(&name)?;
+    let user = users::by_name(&name)
+        .map_err(|error| Failure::temporary(format_args!("password database: {error}")))?;
     let user = user.ok_or_else(|| Failure::temporary(format_args!("{name:?}: no such user")))?;
     Ok(Some((user.uid, user.gid)))
 }
@@ -67,113 +67,19 @@ pub fn network_user(path: Option<&Path>) -> Result<Option<(u32, u32)>, Failure> 
 fn find(name: &str, path: Option<&Path>, runner: Runner) -> Result<Recipient, Failure> {
     let configuration =
         Configuration::read(path, runner, String::new()).map_err(Failure::temporary)?;
-    // It makes salts of strangers, and nobody logs in here.
-    let auth = configuration.auth(&DecoyKey(Default::default()));
-    let spawner = configuration.spawner();
-    for backend in &auth.backends {
-        let found = match backend {
-            Backend::UsersFile => in_users_file(&auth, name)?,
-            Backend::Pam | Backend::Shadow => in_system(name)?.map(|user| Entry {
-                user,
-                maildrop: None,
-            }),
-        };
-        if let Some(entry) = found {
-            return entry.locate(spawner);
-        }
-    }
-    Err(Failure::no_user(format_args!("{name:?}: no such user")))
-}
-
-/// What a store says of a user.
-struct Entry {
-    user: User,
-    maildrop: Option<String>,
-}
-
-impl Entry {
-    fn locate(self, spawner: SpawnerConfig) -> Result<Recipient, Failure> {
-        let user = &self.user;
-        let (Ok(uid), Ok(gid)) = (user.uid.try_into(), user.gid.try_into()) else {
-            return Err(Failure::no_user("root's mail is not served"));
-        };
-        let template = self.maildrop.as_ref().unwrap_or(&spawner.location);
-        let account = Account {
-            name: &user.name,
-            home: &user.home,
-        };
-        let fail = |error| Failure::cannot_create(format_args!("{template}: {error}"));
-        let location = Location::parse(template).map_err(fail)?;
-        let spool = location.spool();
-        let location = location.expand(&account).map_err(fail)?;
-        Ok(Recipient {
-            uid,
-            gid,
-            location,
-            spool,
-            spawner,
-        })
-    }
-}
-
-fn in_system(name: &str) -> Result<Option<User>, Failure> {
-    users::by_name(name)
-        .map_err(|error| Failure::temporary(format_args!("password database: {error}")))
-}
-
-/// As auth reads it (`users_file.rs` there): `name:hash[:uid:gid:home:[rights:]maildrop]`.
-fn in_users_file(auth: &AuthConfig, name: &str) -> Result<Option<Entry>, Failure> {
-    let file = UsersFile::read(&auth.users_file).map_err(Failure::temporary)?;
-    let Some(line) = file.users().find(|line| line.name == name) else {
-        return Ok(None);
-    };
-    let [uid, gid, home, last] = line.fields();
-    let maildrop = last.and_then(without_rights).map(str::to_owned);
-    let number = |text: &str| {
-        text.parse::<u32>()
-            .map_err(|_| Failure::temporary(format_args!("{name:?}: has no usable uid and gid")))
-    };
-    let user = match (&auth.own, uid, gid) {
-        (Some(own), ..) => User {
-            name: name.to_owned(),
-            uid: own.uid.into(),
-            gid: own.gid.into(),
-            home: own.home.clone(),
-            shell: String::new(),
-        },
-        (None, Some(uid), Some(gid)) => User {
-            name: name.to_owned(),
-            uid: number(uid)?,
-            gid: number(gid)?,
-            home: home.unwrap_or("/nonexistent").to_owned(),
-            shell: String::new(),
-        },
-        _ => in_system(name)?.ok_or_else(|| {
-            Failure::temporary(format_args!(
-                "{name:?}: has no uid, and is no user of the system"
-            ))
-        })?,
-    };
-    Ok(Some(Entry { user, maildrop }))
-}
-
-/// The last field without what a login may do, which delivery has nothing to do with.
-fn without_rights(field: &str) -> Option<&str> {
-    let (first, rest) = field.split_once(':').unwrap_or((field, ""));
-    match first {
-        "read-only" | "no-delete" => Some(rest).filter(|rest| !rest.is_empty()),
-        _ => Some(field),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rights_are_no_part_of_a_location() {
-        assert_eq!(without_rights("read-only:mbox:/a/%u"), Some("mbox:/a/%u"));
-        assert_eq!(without_rights("no-delete"), None);
-        assert_eq!(without_rights("maildir:/a"), Some("maildir:/a"));
-    }
+    let accounts = Accounts::of(&configuration);
+    let account = accounts.account(name).map_err(|error| match error {
+        NoAccount::Unknown => Failure::no_user(format_args!("{name:?}: no such user")),
+        NoAccount::Root => Failure::no_user("root's mail is not served"),
+        NoAccount::Unusable(reason) => Failure::temporary(format_args!("{name:?}: {reason}")),
+        NoAccount::Unanswered(reason) => Failure::temporary(reason),
+    })?;
+    let owner = accounts.locate(account).map_err(Failure::cannot_create)?;
+    Ok(Recipient {
+        uid: owner.account.uid,
+        gid: owner.account.gid,
+        location: owner.location,
+        spool: owner.spool,
+        spawner: accounts.spawner,
+    })
 }

@@ -193,7 +193,7 @@ impl Here {
     fn find(path: Option<&std::path::Path>) -> Result<Self, String> {
         let installation = Installation::find(path)?;
         Ok(Here {
-            accounts: Accounts::of(&installation),
+            accounts: Accounts::of(&installation.configuration),
             state: State::of(&installation),
             configuration: installation.configuration.spawner(),
             installation,
