@@ -8,9 +8,12 @@
 //!
 //! Of a Maildir each message must be there, or be one of those that were to be deleted, while an IMAP server renames them.
 //!
+//! Where deleted messages are kept for a while, or retrieved ones are hidden, the lists of them are judged too (`lists.rs`).
+//!
 //! `cargo run --release -p crash-tests -- --help` runs campaigns; the tests take a sample of their points.
 
 mod count;
+pub mod lists;
 pub mod maildir;
 mod place;
 pub mod point;

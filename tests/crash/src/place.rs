@@ -198,6 +198,14 @@ pub(crate) fn run(
     })
 }
 
+/// The user.
+pub(crate) fn owner() -> u32 {
+    match rustix::process::geteuid() {
+        user if user.is_root() => USER,
+        user => user.as_raw(),
+    }
+}
+
 /// Gives a file to the user.
 pub(crate) fn own(path: &Path) -> io::Result<()> {
     match rustix::process::geteuid().is_root() {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crash_tests::point::{BATCHES, FAULTS, Point};
-use crash_tests::{Count, Place, maildir, shapes};
+use crash_tests::{Count, Place, lists, maildir, shapes};
 
 /// Power cuts of each file system.
 const CUTS: &str = "16";
@@ -69,6 +69,26 @@ fn no_point_of_the_sample_leaves_a_maildir_that_it_should_not() {
 }
 
 #[test]
+fn no_point_leaves_lists_or_messages_that_it_should_not() {
+    let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+    let driver = Path::new(env!("CARGO_BIN_EXE_driver"));
+    let target = lists::Target::new(directory.path(), driver).unwrap();
+    let mut sum = Count::default();
+    for shape in lists::shapes() {
+        for call in 1..=target.calls(&shape).unwrap() {
+            for at in [0, 3, 7] {
+                let fault = FAULTS[(at + call) % FAULTS.len()];
+                let (count, complaint) = target.try_at(&shape, call, fault, 1, |_| Ok(())).unwrap();
+                assert_eq!(complaint, None, "{}, {fault:?} at {call}", shape.name);
+                sum += count;
+            }
+        }
+    }
+    println!("{sum}");
+    assert!(sum.hit == sum.points && sum.reported > 0 && sum.reported < sum.points);
+}
+
+#[test]
 fn no_power_cut_of_the_sample_leaves_a_mailbox_that_it_should_not() {
     cut_power(&[]);
 }
@@ -76,6 +96,11 @@ fn no_power_cut_of_the_sample_leaves_a_mailbox_that_it_should_not() {
 #[test]
 fn no_power_cut_of_the_sample_leaves_a_maildir_that_it_should_not() {
     cut_power(&["--maildir"]);
+}
+
+#[test]
+fn no_power_cut_of_the_sample_leaves_lists_that_it_should_not() {
+    cut_power(&["--lists"]);
 }
 
 #[test]

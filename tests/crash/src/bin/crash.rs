@@ -2,13 +2,14 @@
 //!
 //!     crash points  [--points N] [--seed N] [--threads N] [--directory DIRECTORY]
 //!     crash maildir [--points N] [--seed N] [--threads N] [--directory DIRECTORY] [--rounds N]
-//!     crash power ext4|xfs [--points N] [--seed N] [--directory DIRECTORY] [--maildir]
+//!     crash lists   [--points N] [--seed N] [--threads N] [--directory DIRECTORY] [--rounds N]
+//!     crash power ext4|xfs [--points N] [--seed N] [--directory DIRECTORY] [--maildir|--lists]
 //!     crash full ext4|xfs|tmpfs
 //!     crash server [--step N] [--alone] [--dovecot]
 //!
 //! `points` tries every call in every way, for every shape of mailbox and size of batches, in a random order, up to as many
 //! as are asked for; now and then it says how far it is. `maildir` does so for Maildirs, that many rounds, each with other
-//! renames meanwhile. `power` cuts the power of a file system at so many points, after each interruption. `server` tries
+//! renames meanwhile; `lists` for maildrops of both kinds with lists of what is out of sight. `power` cuts the power of a file system at so many points, after each interruption. `server` tries
 //! every call, or every N-th, with the whole server; or with Debian's where POPA3D_UNDER_TEST is `original`, or with
 //! Dovecot; `--alone` kills single processes of it.
 //!
@@ -28,7 +29,7 @@ use crash_tests::point::{BATCHES, FAULTS, Point};
 use crash_tests::power::Disk;
 use crash_tests::server::Target;
 use crash_tests::shapes::{self, Shape};
-use crash_tests::{Count, Place, maildir};
+use crash_tests::{Count, Place, lists, maildir};
 use system_tests::random::Random;
 use system_tests::site::Setup;
 use tracer::faults::Fault;
@@ -87,9 +88,15 @@ fn run(arguments: &[String]) -> Result<Sums, Box<dyn Error>> {
     match arguments.first().map(String::as_str) {
         Some("points") => points(&campaign),
         Some("maildir") => maildirs(&campaign, number("--rounds", 1)?),
+        Some("lists") => with_lists(&campaign, number("--rounds", 1)?),
         Some("power") => {
             let kind = arguments.get(1).ok_or("power: ext4 or xfs?")?;
-            power(&campaign, kind, is_given("--maildir"))
+            let cut = match (is_given("--maildir"), is_given("--lists")) {
+                (true, _) => cut_maildirs,
+                (false, true) => cut_lists,
+                (false, false) => cut_mailboxes,
+            };
+            power(&campaign, kind, cut)
         }
         Some("full") => full(
             &campaign,
@@ -97,7 +104,8 @@ fn run(arguments: &[String]) -> Result<Sums, Box<dyn Error>> {
         ),
         Some("server") => server(step, is_given("--alone"), is_given("--dovecot")),
         _ => Err(
-            "usage: crash points|maildir|power|full|server …; see the head of its source".into(),
+            "usage: crash points|maildir|lists|power|full|server …; see the head of its source"
+                .into(),
         ),
     }
 }
@@ -271,16 +279,42 @@ fn named(complaint: Option<String>, name: &str, fault: Fault, call: usize) -> Op
     complaint.map(|complaint| format!("{name}, {fault:?} at call {call}: {complaint}"))
 }
 
-fn power(campaign: &Campaign<'_>, kind: &str, maildir: bool) -> Result<Sums, Box<dyn Error>> {
+fn with_lists(campaign: &Campaign<'_>, rounds: u64) -> Result<Sums, Box<dyn Error>> {
+    let (shapes, driver) = (lists::shapes(), driver()?);
+    let mut work = Vec::new();
+    {
+        let scratch = tempfile::tempdir_in(campaign.directory)?;
+        let target = lists::Target::new(scratch.path(), &driver)?;
+        for shape in &shapes {
+            for call in 1..=target.calls(shape)? {
+                for round in 0..rounds {
+                    work.extend(FAULTS.map(|fault| (shape, call, fault, round)));
+                }
+            }
+        }
+    }
+    campaign.try_all(
+        work,
+        |directory| lists::Target::new(directory, &driver),
+        |target, &(shape, call, fault, round)| {
+            let seed = campaign.seed.wrapping_add(round) << 16;
+            let (count, complaint) = target.try_at(shape, call, fault, seed, |_| Ok(()))?;
+            let name = format!("{}, seed {seed}", shape.name);
+            Ok((fault, count, named(complaint, &name, fault, call)))
+        },
+    )
+}
+
+/// Cuts the power of a disk that often.
+type Cut = fn(&Disk, usize, &mut Random) -> Result<Sums, Box<dyn Error>>;
+
+fn power(campaign: &Campaign<'_>, kind: &str, cut: Cut) -> Result<Sums, Box<dyn Error>> {
     enter_own_mounts()?;
     let scratch = tempfile::tempdir_in(campaign.directory)?;
     let disk = Disk::new(scratch.path(), kind)?;
     let mut random = Random::new(campaign.seed);
     let most = campaign.most.min(MAX_CUTS);
-    match maildir {
-        true => cut_maildirs(&disk, most, &mut random),
-        false => cut_mailboxes(&disk, most, &mut random),
-    }
+    cut(&disk, most, &mut random)
 }
 
 /// Begins anew where what is mounted is not seen outside, unless that has been done.
@@ -378,6 +412,29 @@ fn cut_maildirs(disk: &Disk, most: usize, random: &mut Random) -> Result<Sums, B
         let cut = || disk.cut(&[], random);
         let (count, complaint) = target.try_at(shape, call, fault, seed, cut)?;
         sums.add(fault, count, named(complaint, shape.name, fault, call));
+    }
+    Ok(sums)
+}
+
+fn cut_lists(disk: &Disk, most: usize, random: &mut Random) -> Result<Sums, Box<dyn Error>> {
+    let target = lists::Target::new(disk.path(), &driver()?)?;
+    let shapes = lists::shapes();
+    let lengths: Vec<_> = shapes
+        .iter()
+        .map(|shape| target.calls(shape))
+        .collect::<Result<_, _>>()?;
+    let mut sums = Sums::default();
+    for _ in 0..most {
+        let at = random.below(shapes.len());
+        let call = 1 + random.below(lengths[at]);
+        let fault = KILLS[random.below(KILLS.len())];
+        let seed = random.bits();
+        let cut = |files: &[PathBuf]| {
+            let files: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
+            disk.cut(&files, random)
+        };
+        let (count, complaint) = target.try_at(&shapes[at], call, fault, seed, cut)?;
+        sums.add(fault, count, named(complaint, shapes[at].name, fault, call));
     }
     Ok(sums)
 }

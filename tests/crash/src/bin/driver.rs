@@ -3,9 +3,11 @@
 //!     driver open   MAILBOX JOURNAL BATCH
 //!     driver update MAILBOX JOURNAL BATCH INDEX,INDEX,… [MAIL OTHER-NAME]
 //!     driver maildir MAILDIR UNIQUE-ID…
+//!     driver lists LOCATION JOURNAL BATCH DELETED ACKNOWLEDGED SECONDS UNIQUE-ID,… UNIQUE-ID,…
 //!
 //! `update` opens the mailbox, has MAIL appended to it under another name, so that a tracer does not take that for
-//! something UPDATE does, and deletes. `maildir` deletes what has these unique-ids. Prints `done`, with the number of messages at the opening, or what went wrong.
+//! something UPDATE does, and deletes. `maildir` deletes what has these unique-ids. `lists` deletes the first ids and retrieves the second, with
+//! files of lists of what was deleted, and is kept for so many seconds, and of what was retrieved. Prints `done`, with the number of messages at the opening, or what went wrong.
 
 use std::error::Error;
 use std::fs::File;
@@ -15,7 +17,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use maildrop::{
-    Account, Expanded, FileLock, Journal, Keeper, Limits, Location, Maildrop, OpenOptions, open,
+    Account, DatedIds, Expanded, FileLock, Grace, Horizon, Journal, Keeper, Limits, Location,
+    Maildrop, Memory, OpenOptions, open,
 };
 use rustix::fs::{FlockOperation, flock};
 
@@ -32,6 +35,11 @@ fn run(arguments: &[String]) -> Result<u32, Box<dyn Error>> {
         && what == "maildir"
     {
         return maildir_update(maildir, deleted);
+    }
+    if let [what, rest @ ..] = arguments
+        && what == "lists"
+    {
+        return lists_update(rest);
     }
     let [what, mailbox, journal, batch, rest @ ..] = arguments else {
         return Err("usage: driver open|update MAILBOX JOURNAL BATCH …".into());
@@ -75,6 +83,65 @@ fn maildir_update(maildir: &str, deleted: &[String]) -> Result<u32, Box<dyn Erro
         })
         .collect();
     maildrop.update(&|index| deleted.contains(&index))?;
+    Ok(messages)
+}
+
+fn lists_update(arguments: &[String]) -> Result<u32, Box<dyn Error>> {
+    let [
+        at,
+        journal,
+        batch,
+        deleted,
+        acknowledged,
+        seconds,
+        delete,
+        retrieve,
+    ] = arguments
+    else {
+        return Err("wrong arguments".into());
+    };
+    let list = |path: &str| -> io::Result<DatedIds> {
+        let file = File::options().read(true).write(true).open(path)?;
+        Ok(DatedIds::read(file))
+    };
+    let memory = Memory {
+        grace: Some(Grace {
+            deletions: list(deleted)?,
+            time: Duration::from_secs(seconds.parse()?),
+        }),
+        horizon: Horizon {
+            older: None,
+            acknowledged: Some(list(acknowledged)?),
+            hide_acknowledged: true,
+        },
+        ..Memory::default()
+    };
+    let location = location(at)?;
+    let mut opened = open(&location, &options())?.with_memory(memory);
+    if location.is_mbox() {
+        let keeper = Shelf(journal.into());
+        let file = keeper.journal()?;
+        let journal = Journal::new(file, &location, Box::new(keeper));
+        opened = opened.with_journal(journal.with_batch(batch.parse()?));
+    }
+    let mut maildrop = opened.lock_and_scan(&limits(), Box::new(Flock))?;
+    let messages = maildrop.count();
+    let named = |maildrop: &dyn Maildrop, ids: &str| -> Vec<u32> {
+        let is_named = |&index: &u32| {
+            let id = maildrop.unique_id(index).map(|id| id.to_string());
+            id.is_some_and(|id| ids.split(',').any(|named| named == id))
+        };
+        (0..messages).filter(is_named).collect()
+    };
+    let delete = named(maildrop.as_ref(), delete);
+    let retrieve = named(maildrop.as_ref(), retrieve);
+    maildrop.acknowledge(&|index| retrieve.contains(&index));
+    if maildrop.needs_update() || !delete.is_empty() {
+        let summary = maildrop.update(&|index| delete.contains(&index))?;
+        if summary.unremembered {
+            return Err("what was retrieved is not remembered".into());
+        }
+    }
     Ok(messages)
 }
 
