@@ -30,4 +30,5 @@ mod rules;
 mod sasl;
 mod tls;
 mod trouble;
+mod unfinished;
 mod utf8;
