@@ -12,17 +12,15 @@ use std::time::{Duration, Instant, SystemTime};
 
 use confine::channel::{Channel, Message, Received};
 use confine::identity::Identity;
-use confine::process::{self, Fork, Pid, Signal};
+use confine::process::{self, Pid, Signal};
 use messages::locker::{
     LockAnswer, LockOutcome, LockRequest, LockerConfig, NewMailbox, ToLocker, Wanted,
 };
 use messages::log::Record;
-use messages::role::{Confinement, Report, Start};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use messages::role::Confinement;
+use rustix::event::{Timespec, poll};
 use serde::{Deserialize, Serialize};
-
-/// Nothing here takes as long, unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
+use startup::testing::{self, PATIENCE, receive, wait_for};
 
 /// Who the locker is, and whose group the spool has, where the test runs as root.
 const LOCKER: u32 = 12_346;
@@ -258,35 +256,18 @@ impl Rig {
         // chown(2) takes the bit away where the group is not the caller's.
         fs::set_permissions(&spool, fs::Permissions::from_mode(0o2775)).unwrap();
 
-        let (control, theirs) = Channel::pair().unwrap();
-        let (log, their_log) = Channel::pair().unwrap();
-        let pid = match process::fork().unwrap() {
-            Fork::Child => {
-                process::close_all_except(&[theirs.as_fd()]).unwrap();
-                let failed = role_locker::run(theirs) != ExitCode::SUCCESS;
-                process::exit(i32::from(failed));
-            }
-            Fork::Parent(pid) => pid,
+        let confinement = Confinement {
+            identity,
+            ..testing::as_caller()
         };
-        drop(theirs);
-        let start = Start {
-            confinement: Confinement {
-                identity,
-                chroot: None,
-                required: false,
-            },
-            configuration: LockerConfig { directory: spool },
-        };
-        control.send(&start, &[their_log.as_fd()]).unwrap();
-        match receive::<Report>(&control) {
-            Report::Ready { .. } => {}
-            Report::Failed { reason } => panic!("the locker did not start: {reason}"),
-        }
+        let configuration = LockerConfig { directory: spool };
+        let role = testing::start(role_locker::run, confinement, configuration);
+        testing::await_ready(&role.control);
         Self {
-            spawner: spawner(&control),
-            control: Some(control),
-            log,
-            pid,
+            spawner: spawner(&role.control),
+            control: Some(role.control),
+            log: role.log,
+            pid: role.pid,
             has_ended: false,
             directory,
         }
@@ -357,18 +338,4 @@ fn ask(mailbox: &Channel, wanted: Wanted) -> LockOutcome {
     let answer = receive::<LockAnswer>(mailbox);
     assert_eq!(answer.number, 7);
     answer.outcome
-}
-
-fn receive<M: Message>(channel: &Channel) -> M {
-    wait_for(channel);
-    match channel.receive().unwrap() {
-        Received::Message(message, _) => message,
-        Received::Closed => panic!("the channel is closed"),
-    }
-}
-
-fn wait_for(descriptor: impl AsFd) {
-    let timeout = Timespec::try_from(PATIENCE).unwrap();
-    let polled = &mut [PollFd::from_borrowed_fd(descriptor.as_fd(), PollFlags::IN)];
-    assert_eq!(poll(polled, Some(&timeout)), Ok(1), "nothing happens");
 }

@@ -14,6 +14,9 @@
     )
 )]
 
+#[cfg(feature = "test-support")]
+pub mod testing;
+
 use std::error::Error;
 use std::marker::PhantomData;
 use std::process::ExitCode;

@@ -7,22 +7,20 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use confine::channel::{Channel, Message, Received};
-use confine::process::{self, Fork, Pid};
+use confine::channel::{Channel, Received};
+use confine::process::{self, Pid};
 use messages::auth::{
     Attempt, AuthConfig, Backend, DecoyKey, Denial, ExternalUser, Handshake, NewSession,
     ServerRandom, TlsFacts, ToAuth, Verdict,
 };
 use messages::log::Record;
-use messages::role::{Confinement, Report, Start};
+use messages::role::Confinement;
 use messages::spawner::StartMaildrop;
 use messages::{Account, SaslMechanism, Secret, SessionId};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-
-/// Nothing here takes as long, unless it hangs.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+use startup::testing::{self, receive_with};
+pub use startup::testing::{PATIENCE, receive, wait_for};
 
 /// `secret`, at a cost of a millisecond or so.
 pub const CHEAP_HASH: &str = "$6$rounds=1000$salt$HNxBeBnDfSfUrTj6KiLnmd7tGCvHEmcExh8kl/S0cZ5WrCciNZgfhbpkeFQ4JfkHX.8vPq45lY0iINnCx1Lkm.";
@@ -112,12 +110,7 @@ impl Rig {
 
     /// An auth with this users file.
     pub fn with_users(users: &str, change: impl FnOnce(&mut AuthConfig)) -> Self {
-        let confinement = Confinement {
-            identity: None,
-            chroot: None,
-            required: false,
-        };
-        Self::confined(users, confinement, change)
+        Self::confined(users, testing::as_caller(), change)
     }
 
     /// An auth with this users file that confines itself so.
@@ -132,26 +125,9 @@ impl Rig {
         let mut configuration = configuration(directory.path());
         change(&mut configuration);
 
-        let (control, theirs) = Channel::pair().unwrap();
-        let (log, their_log) = Channel::pair().unwrap();
-        let pid = match process::fork().unwrap() {
-            Fork::Child => {
-                process::close_all_except(&[theirs.as_fd()]).unwrap();
-                let _ = role_auth::run(theirs);
-                process::exit(0);
-            }
-            Fork::Parent(pid) => pid,
-        };
-        drop(theirs);
-        let start = Start {
-            confinement,
-            configuration,
-        };
-        control.send(&start, &[their_log.as_fd()]).unwrap();
-        match receive::<Report>(&control) {
-            Report::Ready { .. } => {}
-            Report::Failed { reason } => panic!("auth did not start: {reason}"),
-        }
+        let role = testing::start(role_auth::run, confinement, configuration);
+        let (control, log, pid) = (role.control, role.log, role.pid);
+        testing::await_ready(&control);
         let (session_spawner, theirs) = Channel::pair().unwrap();
         control
             .send(&ToAuth::SessionSpawner, &[theirs.as_fd()])
@@ -221,7 +197,7 @@ impl Rig {
     /// What the spawner is told, with its end of the stream and the lease.
     pub fn started(&self) -> (StartMaildrop, UnixStream, OwnedFd) {
         let (start, descriptors) = receive_with(&self.spawner);
-        let [stream, lease]: [OwnedFd; 2] = descriptors.try_into().unwrap();
+        let [stream, lease] = descriptors.into_array().unwrap();
         (start, stream.into(), lease)
     }
 
@@ -284,7 +260,7 @@ impl Session {
     pub fn verdict(&self) -> Result<UnixStream, Denial> {
         match receive_with(&self.channel) {
             (Verdict::Accepted, descriptors) => {
-                let [stream]: [OwnedFd; 1] = descriptors.try_into().unwrap();
+                let [stream] = descriptors.into_array().unwrap();
                 Ok(stream.into())
             }
             (Verdict::Denied(denial), _) => Err(denial),
@@ -446,33 +422,4 @@ fn processor_time(process: Pid) -> Duration {
 pub fn field<'a>(record: &'a Record, key: &str) -> Option<&'a str> {
     let found = record.fields.iter().find(|(name, _)| name == key);
     found.map(|(_, value)| value.as_str())
-}
-
-/// The next message, which must come and be one.
-pub fn receive<M: Message>(channel: &Channel) -> M {
-    receive_with(channel).0
-}
-
-fn receive_with<M: Message>(channel: &Channel) -> (M, Vec<OwnedFd>) {
-    wait_for(channel);
-    match channel.try_receive::<M>() {
-        Ok(Some(Received::Message(message, descriptors))) => (message, descriptors.collect()),
-        Ok(Some(Received::Closed)) => panic!("closed instead of a message"),
-        Ok(None) => panic!("readable, but nothing to read"),
-        Err(error) => panic!("{error}"),
-    }
-}
-
-/// Waits until there is something to read.
-pub fn wait_for(descriptor: &impl AsFd) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        assert!(!left.is_zero(), "nothing came for {PATIENCE:?}");
-        let timeout = Timespec::try_from(left).unwrap();
-        let mut polled = [PollFd::new(descriptor, PollFlags::IN)];
-        if poll(&mut polled, Some(&timeout)).unwrap() > 0 {
-            return;
-        }
-    }
 }

@@ -5,20 +5,16 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::net::UnixStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use confine::channel::{Channel, Message, Received};
+use confine::channel::Channel;
 use confine::handover;
-use confine::process::{self, Fork, Pid, Signal};
+use confine::process::{self, Pid, Signal};
 use messages::log::Record;
-use messages::role::{Confinement, Report, Start};
 use messages::session::{Advertised, Cleartext, CleartextPolicy, HandedOver};
 use messages::spawner::{MailboxLock, SpawnerConfig, StartMaildrop, ToSpawner, Utf8Headers};
 use messages::{Account, Rights, SessionId};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-
-/// Nothing here takes as long, unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
+use startup::testing::{self, PATIENCE, receive, wait_for};
 
 /// Two messages, of 23 octets each as on the wire.
 pub const MAIL: &str = "From a\nSubject: first\n\none\n\nFrom b\nSubject: other\n\ntwo\n\n";
@@ -100,35 +96,13 @@ impl Rig {
         };
         change(&mut configuration);
 
-        let (control, theirs) = Channel::pair().unwrap();
-        let (log, their_log) = Channel::pair().unwrap();
-        let pid = match process::fork().unwrap() {
-            Fork::Child => {
-                process::close_all_except(&[theirs.as_fd()]).unwrap();
-                let _ = role_maildrop::run(theirs);
-                process::exit(0);
-            }
-            Fork::Parent(pid) => pid,
-        };
-        drop(theirs);
-        let start = Start {
-            confinement: Confinement {
-                identity: None,
-                chroot: None,
-                required: false,
-            },
-            configuration,
-        };
-        control.send(&start, &[their_log.as_fd()]).unwrap();
-        match receive::<Report>(&control) {
-            Report::Ready { .. } => {}
-            Report::Failed { reason } => panic!("the spawner did not start: {reason}"),
-        }
+        let role = testing::start(role_maildrop::run, testing::as_caller(), configuration);
+        testing::await_ready(&role.control);
         let mut rig = Self {
-            auth: new_auth(&control),
-            control: Some(control),
-            log,
-            pid,
+            auth: new_auth(&role.control),
+            control: Some(role.control),
+            log: role.log,
+            pid: role.pid,
             directory,
             next_id: 0,
         };
@@ -293,29 +267,6 @@ fn new_auth(control: &Channel) -> Channel {
     let (auth, theirs) = Channel::pair().unwrap();
     control.send(&ToSpawner::Auth, &[theirs.as_fd()]).unwrap();
     auth
-}
-
-fn receive<M: Message>(channel: &Channel) -> M {
-    wait_for(channel);
-    match channel.receive().unwrap() {
-        Received::Message(message, _) => message,
-        Received::Closed => panic!("the channel is closed"),
-    }
-}
-
-fn wait_for(descriptor: impl AsFd) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let timeout = Timespec::try_from(left).unwrap();
-        let polled = &mut [PollFd::from_borrowed_fd(descriptor.as_fd(), PollFlags::IN)];
-        match poll(polled, Some(&timeout)) {
-            Ok(0) => panic!("nothing happens"),
-            Ok(_) => return,
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => panic!("poll: {error}"),
-        }
-    }
 }
 
 /// Sends a command, and gives the next reply's line: with a reply to PASS waiting, that one comes first.

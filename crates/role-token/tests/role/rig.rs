@@ -7,18 +7,16 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
-use confine::channel::{Channel, Message, Received};
-use confine::process::{self, Fork, Pid};
+use confine::channel::Channel;
+use confine::process::{self, Pid};
 use messages::Secret;
 use messages::log::Record;
-use messages::role::{Confinement, Report, Start};
+use messages::role::Report;
 use messages::token::{Algorithm, Answer, Finding, Method, Question, ToToken, TokenConfig};
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-
-/// Nothing here takes as long, unless it hangs.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub use startup::testing::PATIENCE;
+use startup::testing::{self, receive};
 
 /// A token role with everybody around it.
 pub struct Rig {
@@ -101,40 +99,18 @@ impl Rig {
 
     /// A role with these files, at work and connected to auth.
     pub fn new(configuration: TokenConfig, files: &[&[u8]]) -> Self {
-        let (control, theirs) = Channel::pair().unwrap();
-        let (log, their_log) = Channel::pair().unwrap();
+        let role = testing::start(role_token::run, testing::as_caller(), configuration.clone());
         let (auth, _) = Channel::pair().unwrap();
-        let pid = match process::fork().unwrap() {
-            Fork::Child => {
-                process::close_all_except(&[theirs.as_fd()]).unwrap();
-                let _ = role_token::run(theirs);
-                process::exit(0);
-            }
-            Fork::Parent(pid) => pid,
-        };
-        drop(theirs);
-        let start = Start {
-            confinement: Confinement {
-                identity: None,
-                chroot: None,
-                required: false,
-            },
-            configuration: configuration.clone(),
-        };
-        control.send(&start, &[their_log.as_fd()]).unwrap();
         let mut rig = Self {
-            control: Some(control),
-            log,
+            control: Some(role.control),
+            log: role.log,
             auth,
-            pid,
+            pid: role.pid,
             next: 1,
             configuration: configuration.clone(),
         };
         rig.load(configuration, files);
-        match receive::<Report>(rig.control()) {
-            Report::Ready { .. } => {}
-            Report::Failed { reason } => panic!("not started: {reason}"),
-        }
+        testing::await_ready(rig.control());
         rig.connect_auth();
         rig
     }
@@ -249,15 +225,4 @@ fn file(octets: &[u8]) -> std::fs::File {
     file.write_all(octets).unwrap();
     file.rewind().unwrap();
     file
-}
-
-/// The next message, which must come and be one.
-fn receive<M: Message>(channel: &Channel) -> M {
-    let timeout = Timespec::try_from(PATIENCE).unwrap();
-    let ready = poll(&mut [PollFd::new(channel, PollFlags::IN)], Some(&timeout)).unwrap();
-    assert_eq!(ready, 1, "nothing comes");
-    match channel.try_receive::<M>() {
-        Ok(Some(Received::Message(message, _))) => message,
-        other => panic!("no message: {:?}", other.map(|_| ())),
-    }
 }
