@@ -1,10 +1,12 @@
 //! Deleted mail that is kept for a while (`maildrop.delete_grace`): out of sight after QUIT, still in the maildrop, shown again
 //! by `popa3ctl undelete`, removed in its time.
 
+use crate::horizon::{login, with_each as with_each_login, write_app_passwords};
 use std::fs;
 use std::os::unix::fs::chown;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, SystemTime};
 use system_tests::corpus;
 use system_tests::poll;
 use system_tests::program;
@@ -180,5 +182,64 @@ fn a_session_that_is_cut_off_hides_nothing_and_a_lost_list_shows_mail_again() {
         }
         assert_eq!(session(site, &["DELE 1", "RSET"]), all);
         assert_eq!(stored(location), before);
+    });
+}
+
+/// The list of what was deleted, if there is one.
+fn list() -> Option<Vec<u8>> {
+    let entries = fs::read_dir("/var/lib/popa3d/ids").expect("a directory");
+    let mut paths = entries.map(|entry| entry.expect("an entry").path());
+    let path = paths.find(|path| path.extension().is_some_and(|suffix| suffix == "deleted"))?;
+    Some(fs::read(path).expect("a list"))
+}
+
+#[test]
+fn a_login_that_may_not_delete_sees_what_is_left_and_changes_nothing_even_when_it_is_due() {
+    let setup = Setup::new().set("maildrop", "delete_grace", r#""2s""#);
+    with_each_login(setup, |site, location, server| {
+        write_app_passwords(server);
+        let before = stored(location);
+        let rights = [Some("read-only"), Some("no-delete")];
+        // The first makes no list, and neither hides anything.
+        for rights in rights {
+            let mut pop = login(site, rights);
+            assert!(list().is_none() || rights == Some("no-delete"));
+            assert_eq!(pop.err("DELE 1"), "this login may not delete messages");
+            pop.ok("QUIT");
+            pop.expect_closed();
+        }
+        let all = session(site, &["DELE 2", "DELE 5"]);
+        let deleted = SystemTime::now();
+        let left = [&all[0], &all[2], &all[3]];
+        assert_eq!(all.len(), 5);
+        let remembered = list();
+        assert!(remembered.is_some());
+
+        let look = |rights| {
+            let mut pop = login(site, rights);
+            assert!(pop.ok("STAT").starts_with("3 "), "{location}, {rights:?}");
+            let ids = pop.list("UIDL");
+            let ids = ids.iter().filter_map(|line| Some(line.split_once(' ')?.1));
+            assert!(ids.eq(left), "{location}, {rights:?}");
+            pop.err("RETR 4");
+            pop.err("DELE 2");
+            assert!(pop.list("CAPA").contains(&"EXPIRE NEVER".to_owned()));
+            pop.ok("QUIT");
+            pop.expect_closed();
+            assert!(stored(location) == before, "{location}, {rights:?}");
+            assert!(list() == remembered, "{location}, {rights:?}");
+        };
+        rights.into_iter().for_each(look);
+        // A second more, since times are remembered in seconds.
+        let end = deleted + Duration::from_secs(3);
+        poll::until("the end of the grace", || {
+            (SystemTime::now() > end).then_some(())
+        });
+        rights.into_iter().for_each(look);
+        let ids = session(site, &[]);
+        assert!(ids.iter().eq(left));
+        server.await_log("the removal", |line| line.contains(" expired=2 "));
+        assert!(stored(location).len() < before.len());
+        assert!(session(site, &[]).iter().eq(left));
     });
 }

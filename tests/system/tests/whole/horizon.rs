@@ -20,7 +20,7 @@ const PASSWORDS: [(&str, &str); 2] = [
 ];
 
 /// As [`with_each_of`], with logins of Alice's that may do less.
-fn with_each(setup: Setup, body: fn(&Site, &str, &mut Server)) {
+pub(crate) fn with_each(setup: Setup, body: fn(&Site, &str, &mut Server)) {
     let path = "\"/etc/popa3d-app-passwords\"";
     let setup = setup
         .set("auth", "backends", "[\"shadow\"]")
@@ -29,7 +29,7 @@ fn with_each(setup: Setup, body: fn(&Site, &str, &mut Server)) {
 }
 
 /// Logs in by the password that has the rights, if there is one.
-fn login(site: &Site, rights: Option<&str>) -> Pop {
+pub(crate) fn login(site: &Site, rights: Option<&str>) -> Pop {
     let mut pop = site.connect();
     let of = |rights: &str| PASSWORDS.iter().find(|(name, _)| *name == rights);
     let password = match rights {
@@ -40,7 +40,7 @@ fn login(site: &Site, rights: Option<&str>) -> Pop {
     pop
 }
 
-fn write_app_passwords(server: &mut Server) {
+pub(crate) fn write_app_passwords(server: &mut Server) {
     let path = "/etc/popa3d-app-passwords";
     let line = |(rights, password): &(&str, &str)| {
         let hash = Hash::of(password.as_bytes(), &[7; 16]);
