@@ -1,7 +1,8 @@
 //! The configuration: one optional TOML file, read by the master alone and passed on as values.
 //!
 //! Everything has a default, and no file at all means what Debian's popa3d does. What a file may say is in
-//! [`file`]; the units are in [`units`]; [`check`] refuses what types cannot; [`parts`] turns it into each role's part.
+//! [`file`]; the units are in [`units`]; [`check`] refuses what types cannot; [`parts`] turns it into each role's part; [`reload`]
+//! says what of a newer one takes a restart.
 //!
 //! Promise: a file that one release accepts, every later one of the same major version accepts.
 
@@ -9,6 +10,7 @@ mod check;
 pub mod file;
 mod oauth;
 mod parts;
+mod reload;
 pub mod units;
 
 use std::fmt;
@@ -18,7 +20,6 @@ use std::path::{Path, PathBuf};
 use maildrop::Location;
 use messages::account::Account;
 use messages::role::Role;
-use messages::token::Server;
 
 pub use file::{CertificateFiles, Facility, File, LogFormat, LogTarget};
 
@@ -241,69 +242,6 @@ impl Configuration {
     pub fn log(&self) -> &file::Log {
         &self.file.log
     }
-
-    /// What a reload cannot change, so that the operator is told to restart.
-    pub fn needs_restart(&self, newer: &Self) -> Vec<&'static str> {
-        let (old, new) = (&self.file, &newer.file);
-        let mut keys = Vec::new();
-        if old.listen != new.listen
-            || old.listen_tls != new.listen_tls
-            || old.limits.backlog != new.limits.backlog
-        {
-            keys.push("listen, listen_tls, limits.backlog");
-        }
-        if old.tls.is_some() != new.tls.is_some() {
-            keys.push("[tls]");
-        }
-        if self.token_server() != newer.token_server() {
-            keys.push("[oauth], its server");
-        }
-        if old.user != new.user
-            || old.auth_user != new.auth_user
-            || old.spawner_user != new.spawner_user
-            || old.key_user != new.key_user
-            || old.token_user != new.token_user
-            || old.lock_user != new.lock_user
-        {
-            keys.push("user, auth_user, spawner_user, key_user, token_user, lock_user");
-        }
-        if self.locker_directory != newer.locker_directory {
-            keys.push("maildrop.dotlock, the directory of maildrop.location");
-        }
-        if old.auth.derive_verifiers != new.auth.derive_verifiers {
-            keys.push("auth.derive_verifiers");
-        }
-        if old.chroot != new.chroot
-            || old.sandbox != new.sandbox
-            || old.state_directory != new.state_directory
-        {
-            keys.push("chroot, sandbox, state_directory");
-        }
-        keys
-    }
-
-    /// Leaves the locker, or its absence, as it was, what auth may write, and TLS on, or off: without a keyholder, what goes with TLS would only
-    /// lock people out.
-    pub fn keep_roles_as_they_were(&mut self, old: &Self) {
-        self.locker_directory.clone_from(&old.locker_directory);
-        self.file.auth.derive_verifiers = old.file.auth.derive_verifiers;
-        if self.has_tls() != old.has_tls() {
-            self.file.tls.clone_from(&old.file.tls);
-        }
-    }
-
-    /// Leaves `[oauth]` as it was where it is added, taken away or given another server: the token role may reach the one alone
-    /// that it was started with.
-    pub fn keep_oauth_as_it_was(&mut self, old: &Self) {
-        if self.token_server() != old.token_server() {
-            self.file.oauth.clone_from(&old.file.oauth);
-        }
-    }
-
-    /// Whether there is a token role, and the server that it may ask.
-    fn token_server(&self) -> Option<Option<Server>> {
-        Some(self.token()?.method.server().cloned())
-    }
 }
 
 /// The users that roles become, by name.
@@ -351,7 +289,7 @@ mod tests {
     use messages::session::Cleartext;
     use std::time::Duration;
 
-    fn parse(text: &str) -> Result<Configuration, ConfigurationError> {
+    pub(super) fn parse(text: &str) -> Result<Configuration, ConfigurationError> {
         Configuration::parse(text, Runner::Root, "host.example".into())
     }
 
@@ -536,24 +474,7 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_reload_turns_tls_neither_on_nor_off() {
-        let without = parse("").unwrap();
-        let with = parse("[tls]\ncertificate = \"/c\"\nkey = \"/k\"\n").unwrap();
-        let other = parse("[tls]\ncertificate = \"/d\"\nkey = \"/k\"\n").unwrap();
-        for (old, newer) in [(&without, &with), (&with, &without)] {
-            let mut kept = newer.clone();
-            kept.keep_roles_as_they_were(old);
-            assert_eq!(kept.certificates(), old.certificates());
-            assert!(old.needs_restart(newer).contains(&"[tls]"));
-        }
-        let mut changed = other.clone();
-        changed.keep_roles_as_they_were(&with);
-        assert_eq!(changed.certificates(), other.certificates());
-        assert!(with.needs_restart(&other).is_empty());
-    }
-
-    const OAUTH: &str = "[oauth]\nkeys = \"/k\"\nissuer = \"i\"\naudience = [\"a\"]\n";
+    pub(super) const OAUTH: &str = "[oauth]\nkeys = \"/k\"\nissuer = \"i\"\naudience = [\"a\"]\n";
 
     #[test]
     fn tokens_are_taken_only_where_somebody_checks_them() {
@@ -587,30 +508,6 @@ mod tests {
     }
 
     #[test]
-    fn a_reload_gives_the_token_role_no_other_server() {
-        let file = parse(OAUTH).unwrap();
-        let url = |url: &str| parse(&OAUTH.replace("/k", url)).unwrap();
-        let (one, other) = (url("https://one.example"), url("https://other.example"));
-        let without = parse("").unwrap();
-        for (old, newer) in [
-            (&file, &one),
-            (&one, &other),
-            (&one, &without),
-            (&without, &one),
-        ] {
-            let mut kept = newer.clone();
-            kept.keep_oauth_as_it_was(old);
-            assert_eq!(kept.token(), old.token());
-            assert!(!old.needs_restart(newer).is_empty());
-        }
-        let changed = parse(&format!("{OAUTH}scope = [\"pop3\"]\n")).unwrap();
-        let mut kept = changed.clone();
-        kept.keep_oauth_as_it_was(&file);
-        assert_eq!(kept.token(), changed.token());
-        assert!(file.needs_restart(&changed).is_empty());
-    }
-
-    #[test]
     fn there_is_a_locker_only_for_dotlocks_in_a_spool_of_root() {
         let directory = |text: &str| {
             let configuration = parse(text).unwrap();
@@ -634,19 +531,6 @@ mod tests {
         for other in ["mbox:/a/%d/%n", "mbox:%h/Mailbox", "maildir:/a/b/%u"] {
             assert_eq!(at(other), None, "{other}");
         }
-    }
-
-    #[test]
-    fn a_reload_leaves_the_locker_as_it_was() {
-        let old = parse("[maildrop]\ndotlock = true\n").unwrap();
-        let mut newer = parse("").unwrap();
-        assert_eq!(
-            old.needs_restart(&newer),
-            ["maildrop.dotlock, the directory of maildrop.location"]
-        );
-        newer.keep_roles_as_they_were(&old);
-        assert_eq!(newer.locker_directory(), old.locker_directory());
-        assert!(!newer.spawner().dotlock);
     }
 
     #[test]
