@@ -127,8 +127,8 @@ impl Spawner<'_> {
             if ready.control && !self.obey()? {
                 return Ok(());
             }
-            if ready.listener {
-                self.take_connections();
+            if ready.listener && !self.take_connections()? {
+                return Ok(());
             }
         }
     }
@@ -159,16 +159,17 @@ impl Spawner<'_> {
         })
     }
 
-    /// Takes one order of the master; false: it has gone, or wants us gone.
+    /// Takes all orders of the master that there are; false: it has gone, or wants us gone.
     fn obey(&mut self) -> io::Result<bool> {
-        match self.control.try_receive::<ToSessionSpawner>() {
-            Ok(Some(Received::Message(message, descriptors))) => {
-                self.follow(message, descriptors)?;
-                Ok(true)
+        loop {
+            match self.control.try_receive::<ToSessionSpawner>() {
+                Ok(Some(Received::Message(message, descriptors))) => {
+                    self.follow(message, descriptors)?;
+                }
+                Ok(Some(Received::Closed)) => return Ok(false),
+                Ok(None) => return Ok(true),
+                Err(error) => return Err(io::Error::other(error)),
             }
-            Ok(Some(Received::Closed)) => Ok(false),
-            Ok(None) => Ok(true),
-            Err(error) => Err(io::Error::other(error)),
         }
     }
 
@@ -228,14 +229,19 @@ impl Spawner<'_> {
         Ok(())
     }
 
-    fn take_connections(&mut self) {
+    /// Starts sessions for the connections that there are; false: the master has gone, or wants us gone.
+    fn take_connections(&mut self) -> io::Result<bool> {
         for _ in 0..MAX_TAKEN_IN_A_ROW {
             let Some(listener) = &self.listener else {
-                return;
+                return Ok(true);
             };
             match listener.try_receive::<Connection>() {
-                Ok(None) => return,
+                Ok(None) => return Ok(true),
                 Ok(Some(Received::Message(connection, descriptors))) => {
+                    // Whoever connects when the log has told of new certificates is to see them.
+                    if !self.obey()? {
+                        return Ok(false);
+                    }
                     if let Some(arrival) = Arrival::new(connection, descriptors) {
                         self.start_session(arrival);
                     }
@@ -248,6 +254,7 @@ impl Spawner<'_> {
                 }
             }
         }
+        Ok(true)
     }
 
     /// Forks a session, and remembers the lease until it ends.
