@@ -252,13 +252,14 @@ impl Channel {
     ) -> Result<Received<T>, ChannelError> {
         let mut scratch = Scratch::to_receive::<M>();
         let socket = self.socket.as_fd();
-        let arrival = match packet::receive(socket, scratch.buffer(), flags) {
+        let mut received = packet::receive(socket, scratch.buffer(), flags);
+        if matches!(received, Err(Errno::CONNRESET)) {
             // The other end was closed before it had read all of ours. The kernel tells that once, and ahead of what the
             // other end has sent before; that comes now, its last word among it.
-            Err(Errno::CONNRESET) => match packet::receive(socket, scratch.buffer(), flags) {
-                Err(Errno::CONNRESET) => return Ok(Received::Closed),
-                other => other?,
-            },
+            received = packet::receive(socket, scratch.buffer(), flags);
+        }
+        let arrival = match received {
+            Err(Errno::CONNRESET) => return Ok(Received::Closed),
             Err(Errno::AGAIN) => {
                 // Nothing has been written into it.
                 scratch.used = 0;
@@ -374,6 +375,7 @@ impl Scratch {
     fn encode<M: Message>(&mut self, message: &M) -> Result<&[u8], ChannelError> {
         let mut encoded = postcard::to_slice(message, self.buffer()).map(|encoded| encoded.len());
         if encoded == Err(postcard::Error::SerializeBufferFull) && self.octets.len() < self.limit {
+            // The beginning of the message is in it.
             self.octets.zeroize();
             self.grow();
             encoded = postcard::to_slice(message, self.buffer()).map(|encoded| encoded.len());

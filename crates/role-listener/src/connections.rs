@@ -91,7 +91,7 @@ impl Connections {
             state: State::Silent(silent),
             counted,
         });
-        if self.deadlines.len() > self.slots.len().saturating_mul(2).saturating_add(MAX_STALE) {
+        if self.deadlines.len() > self.max_entries() {
             let slots = &mut self.slots;
             self.deadlines.retain(|&(_, key)| is_silent(slots, key));
         }
@@ -109,7 +109,7 @@ impl Connections {
             return;
         };
         let source = silent.peer.map(|peer| Source::from(peer.ip()));
-        if self.waiting.len() > self.slots.len().saturating_mul(2).saturating_add(MAX_STALE) {
+        if self.waiting.len() > self.max_entries() {
             let slots = &mut self.slots;
             self.waiting.retain(|key| is_silent(slots, key));
         }
@@ -145,6 +145,11 @@ impl Connections {
             self.deadlines.pop_front();
             key
         })
+    }
+
+    /// Entries that a queue may have before those that mean nothing any more are taken out.
+    fn max_entries(&self) -> usize {
+        self.slots.len().saturating_mul(2).saturating_add(MAX_STALE)
     }
 
     /// Entries at the front that mean nothing any more.
