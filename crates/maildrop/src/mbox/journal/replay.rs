@@ -50,7 +50,7 @@ impl Journal {
         after_failure: bool,
     ) -> Result<(), Trouble> {
         let replayed = match self.standing(held)? {
-            Standing::Idle { partial } => return self.tidy(partial || after_failure),
+            Standing::Idle { partial } => return self.tidy(held, partial || after_failure),
             Standing::Damaged => Replayed::Foreign("the journal is damaged"),
             Standing::Pending(record, plan) => {
                 self.keeper
@@ -269,10 +269,19 @@ impl Journal {
     }
 
     /// Nothing is to be done but to remove what an update has left that had not begun, and to say so again if need be.
-    fn tidy(&mut self, say_again: bool) -> Result<(), Trouble> {
+    fn tidy(&mut self, held: &Held<'_>, say_again: bool) -> Result<(), Trouble> {
         let length = self.file.metadata().doing("examine the journal")?.len();
-        let is_clean = length <= KEPT_OCTETS
-            && is_all_nul(&self.file, PLAN..length).doing("read the journal")?;
+        let mut seen = 0;
+        if length <= KEPT_OCTETS {
+            // Every session does this: by a small buffer, so that it costs no memory that was not in use before.
+            let mut buffer = [0; 8 * 1024];
+            read_range(held, &self.file, PLAN..length, &mut buffer, |block| {
+                // Not `all`, which stops at the first and so goes octet by octet.
+                seen |= block.iter().fold(0, |seen, octet| seen | octet);
+                Ok(())
+            })?;
+        }
+        let is_clean = length <= KEPT_OCTETS && seen == 0;
         if !is_clean {
             self.wipe().doing("wipe the journal")?;
         }
@@ -285,25 +294,6 @@ impl Journal {
         }
         Ok(())
     }
-}
-
-/// Every session asks this of 60 KiB: by a small buffer, so that it costs no memory that was not in use before.
-fn is_all_nul(file: &File, range: std::ops::Range<u64>) -> io::Result<bool> {
-    let mut buffer = [0; 8 * 1024];
-    let mut at = range.start;
-    while at < range.end {
-        let read = read_at_most(file, &mut buffer, at)?;
-        let octets = buffer.get(..read).unwrap_or_default();
-        // Not `all`, which stops at the first and so goes octet by octet.
-        if octets.iter().fold(0, |seen, octet| seen | octet) != 0 {
-            return Ok(false);
-        }
-        if read < buffer.len() {
-            return Ok(true);
-        }
-        at = at.saturating_add(read as u64);
-    }
-    Ok(true)
 }
 
 fn sum_of(
