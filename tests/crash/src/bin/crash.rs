@@ -250,18 +250,11 @@ fn points(campaign: &Campaign<'_>) -> Result<Sums, Box<dyn Error>> {
 
 fn maildirs(campaign: &Campaign<'_>, rounds: u64) -> Result<Sums, Box<dyn Error>> {
     let (shapes, driver) = (maildir::shapes(), driver()?);
-    let mut work = Vec::new();
-    {
+    let work = {
         let scratch = tempfile::tempdir_in(campaign.directory)?;
         let target = maildir::Target::new(scratch.path(), &driver)?;
-        for shape in &shapes {
-            for call in 1..=target.calls(shape)? {
-                for round in 0..rounds {
-                    work.extend(FAULTS.map(|fault| (shape, call, fault, round)));
-                }
-            }
-        }
-    }
+        every_fault(&shapes, rounds, |shape| target.calls(shape))?
+    };
     campaign.try_all(
         work,
         |directory| maildir::Target::new(directory, &driver),
@@ -274,6 +267,23 @@ fn maildirs(campaign: &Campaign<'_>, rounds: u64) -> Result<Sums, Box<dyn Error>
     )
 }
 
+/// Every fault at every call of an update of each shape, in each round.
+fn every_fault<Shape>(
+    shapes: &[Shape],
+    rounds: u64,
+    calls: impl Fn(&Shape) -> io::Result<usize>,
+) -> io::Result<Vec<(&Shape, usize, Fault, u64)>> {
+    let mut points = Vec::new();
+    for shape in shapes {
+        for call in 1..=calls(shape)? {
+            for round in 0..rounds {
+                points.extend(FAULTS.map(|fault| (shape, call, fault, round)));
+            }
+        }
+    }
+    Ok(points)
+}
+
 /// A complaint with where it was.
 fn named(complaint: Option<String>, name: &str, fault: Fault, call: usize) -> Option<String> {
     complaint.map(|complaint| format!("{name}, {fault:?} at call {call}: {complaint}"))
@@ -281,18 +291,11 @@ fn named(complaint: Option<String>, name: &str, fault: Fault, call: usize) -> Op
 
 fn with_lists(campaign: &Campaign<'_>, rounds: u64) -> Result<Sums, Box<dyn Error>> {
     let (shapes, driver) = (lists::shapes(), driver()?);
-    let mut work = Vec::new();
-    {
+    let work = {
         let scratch = tempfile::tempdir_in(campaign.directory)?;
         let target = lists::Target::new(scratch.path(), &driver)?;
-        for shape in &shapes {
-            for call in 1..=target.calls(shape)? {
-                for round in 0..rounds {
-                    work.extend(FAULTS.map(|fault| (shape, call, fault, round)));
-                }
-            }
-        }
-    }
+        every_fault(&shapes, rounds, |shape| target.calls(shape))?
+    };
     campaign.try_all(
         work,
         |directory| lists::Target::new(directory, &driver),
