@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | master | every role | [`role::Start`], then that role's `To…` enum |
 //! | every role | master | [`role::Report`], [`log::Record`] on a channel of its own |
-//! | listener | session spawner | [`session::Connection`] |
+//! | listener | session spawner | [`session::FromListener`] |
 //! | session spawner | auth | [`auth::NewSession`] |
 //! | session | auth | [`auth::Attempt`], answered by [`auth::Verdict`] |
 //! | auth | spawner | [`spawner::StartMaildrop`] |

@@ -175,11 +175,35 @@ impl Message for ToSessionSpawner {
     }
 }
 
+/// From the listener to the session spawner.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromListener {
+    /// A client that has spoken, to be given a session.
+    Serve(Connection),
+    /// The session of an earlier one has to end, and make room for a newcomer. There may be none any more.
+    End(SessionId),
+}
+
+impl Message for FromListener {
+    const MAX_OCTETS: usize = 1024;
+
+    fn descriptors(&self) -> usize {
+        match self {
+            FromListener::Serve(connection) => connection.descriptors(),
+            FromListener::End(_) => 0,
+        }
+    }
+}
+
+/// What auth writes into a lease when it consents to a login.
+pub const LOGGED_IN: [u8; 1] = [b'+'];
+
 /// A client that has spoken, on its way from the listener to a session process.
 ///
 /// With it come the client's socket (or, under inetd, an input and an output descriptor) and the *lease*: the write end
-/// of a pipe that nobody writes to. Whoever is responsible for the connection's processes keeps it; when the last
-/// holder has closed it, the listener sees the end of file and the connection no longer counts.
+/// of a pipe. Whoever is responsible for the connection's processes keeps it, and the session is not; when the last holder has
+/// closed it, the listener sees the end of file and the connection no longer counts. Before that, [`LOGGED_IN`] is written to it
+/// at most once, by auth: what is to be read tells the listener that the client has logged in, whatever it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connection {
     /// Names the connection in logs.
@@ -200,9 +224,8 @@ pub struct Connection {
     pub separate_output: bool,
 }
 
-impl Message for Connection {
-    const MAX_OCTETS: usize = 1024;
-
+impl Connection {
+    /// How many come along: the client's, then the lease.
     fn descriptors(&self) -> usize {
         if self.separate_output { 3 } else { 2 }
     }

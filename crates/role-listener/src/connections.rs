@@ -1,8 +1,7 @@
 //! The connections that count: those waiting for their client's first octets, and those handed on.
 
 use std::collections::VecDeque;
-use std::io::PipeReader;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
@@ -11,6 +10,7 @@ use messages::session::SessionId;
 use crate::greeting::{greet, refuse};
 use crate::slots::{Key, Slots};
 use crate::source::{Counted, Source};
+use crate::strangers::{Strangers, Ticket};
 use crate::waiting::Waiting;
 
 /// A client that has not spoken yet, or whose connection is about to be handed on.
@@ -56,11 +56,20 @@ const MAX_STALE: usize = 1024;
 pub enum State {
     /// Here.
     Silent(Silent),
-    /// With a session, then a maildrop process; the lease tells when it has ended.
-    HandedOn {
-        /// Never read: it turns readable at its end.
-        _lease: PipeReader,
-    },
+    /// With a session, then a maildrop process.
+    HandedOn(HandedOn),
+}
+
+/// A connection that others serve.
+#[derive(Debug)]
+pub struct HandedOn {
+    /// Never read: it turns readable when the client has logged in, and hangs up at the end.
+    _lease: OwnedFd,
+    id: SessionId,
+    /// The client's address.
+    pub peer: Option<IpAddr>,
+    /// Its session is to end, or has been told to.
+    is_ending: bool,
 }
 
 /// One connection.
@@ -69,7 +78,9 @@ pub struct Connection {
     /// Where it is.
     pub state: State,
     /// Its count by source; exempt networks have none.
-    pub counted: Option<Counted>,
+    counted: Option<Counted>,
+    /// There until its client has logged in, or it is to end.
+    stranger: Option<Ticket>,
 }
 
 /// All connections.
@@ -81,16 +92,31 @@ pub struct Connections {
     deadlines: VecDeque<(Instant, Key)>,
     /// Those that have spoken while the session spawner could not take them.
     waiting: Waiting,
+    /// Those whose clients have not logged in.
+    strangers: Strangers,
+    /// How many are about to end.
+    ending: usize,
+    /// Of those, the ones whose sessions the session spawner has not been told of; entries outlive their connections.
+    orders: VecDeque<Key>,
 }
 
 impl Connections {
-    /// Adds one.
-    pub fn insert(&mut self, silent: Silent, counted: Option<Counted>) -> Key {
+    /// Adds one that has come `now`. What it is held against when there is no room for others: its source, or it stands for
+    /// itself.
+    pub fn insert(
+        &mut self,
+        silent: Silent,
+        counted: Option<Counted>,
+        source: Option<Source>,
+        now: Instant,
+    ) -> Key {
         let deadline = silent.deadline;
         let key = self.slots.insert(Connection {
             state: State::Silent(silent),
             counted,
+            stranger: None,
         });
+        self.add_stranger(key, source, now);
         if self.deadlines.len() > self.max_entries() {
             let slots = &mut self.slots;
             self.deadlines.retain(|&(_, key)| is_silent(slots, key));
@@ -99,13 +125,134 @@ impl Connections {
         key
     }
 
-    /// Puts one in line for the session spawner.
-    pub fn wait(&mut self, key: Key) {
+    /// It is known whose it is, only now.
+    pub fn identified(
+        &mut self,
+        key: Key,
+        counted: Option<Counted>,
+        source: Option<Source>,
+        now: Instant,
+    ) {
+        self.forget_stranger(key);
+        if let Some(connection) = self.slots.find(key) {
+            connection.counted = counted;
+            self.add_stranger(key, source, now);
+        }
+    }
+
+    fn add_stranger(&mut self, key: Key, source: Option<Source>, now: Instant) {
+        if let Some(connection) = self.slots.find(key) {
+            connection.stranger = Some(self.strangers.add(source, key, now));
+        }
+    }
+
+    /// It is not to go for a newcomer.
+    pub fn forget_stranger(&mut self, key: Key) {
+        if let Some(connection) = self.slots.find(key)
+            && let Some(ticket) = connection.stranger.take()
+        {
+            self.strangers.remove(&ticket);
+        }
+    }
+
+    /// One that is here.
+    pub fn silent(&mut self, key: Key) -> Option<&mut Silent> {
+        match self.slots.find(key) {
+            Some(Connection {
+                state: State::Silent(silent),
+                ..
+            }) => Some(silent),
+            _ => None,
+        }
+    }
+
+    /// Others serve it from now on; this is our end of its lease.
+    pub fn handed_on(&mut self, key: Key, lease: OwnedFd) {
+        if let Some(connection) = self.slots.find(key)
+            && let State::Silent(silent) = &connection.state
+        {
+            connection.state = State::HandedOn(HandedOn {
+                _lease: lease,
+                id: silent.id,
+                peer: silent.peer.map(|peer| peer.ip()),
+                is_ending: false,
+            });
+        }
+    }
+
+    /// Auth has consented. One that was about to end may get away with it.
+    pub fn logged_in(&mut self, key: Key) {
+        self.forget_stranger(key);
+        if let Some(Connection {
+            state: State::HandedOn(handed_on),
+            ..
+        }) = self.slots.find(key)
+            && std::mem::take(&mut handed_on.is_ending)
+        {
+            self.ending = self.ending.saturating_sub(1);
+        }
+    }
+
+    /// Takes one out that has ended; its count by source is the caller's.
+    pub fn remove(&mut self, key: Key) -> Option<Option<Counted>> {
+        self.logged_in(key);
+        Some(self.slots.remove(key)?.counted)
+    }
+
+    /// All, those that are about to end among them.
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Those that stay.
+    pub fn taken(&self) -> usize {
+        self.slots.len().saturating_sub(self.ending)
+    }
+
+    /// The one that has to go for a newcomer of `source`; see [`Strangers::to_end`].
+    pub fn to_end(&self, source: Option<Source>, now: Instant) -> Option<Key> {
+        self.strangers.to_end(source, now)
+    }
+
+    /// One that has been handed on is to end: [`Connections::next_order`] will name its session.
+    pub fn begin_to_end(&mut self, key: Key) {
+        self.forget_stranger(key);
         let Some(Connection {
-            state: State::Silent(silent),
+            state: State::HandedOn(handed_on),
             ..
         }) = self.slots.find(key)
         else {
+            return;
+        };
+        if !std::mem::replace(&mut handed_on.is_ending, true) {
+            self.ending = self.ending.saturating_add(1);
+            if self.orders.len() >= self.ending.saturating_mul(2) {
+                let slots = &mut self.slots;
+                self.orders.retain(|&key| ending(slots, key).is_some());
+            }
+            self.orders.push_back(key);
+        }
+    }
+
+    /// The session that the session spawner is to be told of next.
+    pub fn next_order(&mut self) -> Option<SessionId> {
+        loop {
+            let &key = self.orders.front()?;
+            if let Some(id) = ending(&mut self.slots, key) {
+                return Some(id);
+            }
+            self.orders.pop_front();
+        }
+    }
+
+    /// It has been told of that one.
+    pub fn order_given(&mut self) {
+        self.orders.pop_front();
+    }
+
+    /// Puts one in line for the session spawner.
+    pub fn wait(&mut self, key: Key) {
+        let Some(silent) = self.silent(key) else {
             return;
         };
         let source = silent.peer.map(|peer| Source::from(peer.ip()));
@@ -163,6 +310,17 @@ impl Connections {
     }
 }
 
+/// The session of a connection that is about to end.
+fn ending(slots: &mut Slots<Connection>, key: Key) -> Option<SessionId> {
+    match slots.find(key) {
+        Some(Connection {
+            state: State::HandedOn(handed_on),
+            ..
+        }) if handed_on.is_ending => Some(handed_on.id),
+        _ => None,
+    }
+}
+
 fn is_silent(slots: &mut Slots<Connection>, key: Key) -> bool {
     matches!(
         slots.find(key),
@@ -171,4 +329,114 @@ fn is_silent(slots: &mut Slots<Connection>, key: Key) -> bool {
             ..
         })
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixStream;
+    use std::time::Duration;
+
+    const GREEDY: Option<Source> = Some(Source::V4(1));
+    const POLITE: Option<Source> = Some(Source::V4(2));
+
+    fn silent(id: u64, now: Instant) -> Silent {
+        Silent {
+            socket: UnixStream::pair().unwrap().0.into(),
+            id: SessionId(id),
+            peer: None,
+            local: None,
+            awaits_header: false,
+            implicit_tls: false,
+            timestamp: None,
+            deadline: now + Duration::from_secs(60),
+        }
+    }
+
+    /// So many of one source, all of them handed on.
+    fn handed_on(many: u64) -> (Connections, Vec<Key>, Instant) {
+        let (mut connections, now) = (Connections::default(), Instant::now());
+        let keys = (0..many).map(|id| {
+            let key = connections.insert(silent(id, now), None, GREEDY, now);
+            connections.handed_on(key, std::io::pipe().unwrap().0.into());
+            key
+        });
+        let keys = keys.collect();
+        (connections, keys, now)
+    }
+
+    #[test]
+    fn one_that_is_to_end_does_not_count_and_is_not_chosen_again() {
+        let (mut connections, keys, now) = handed_on(3);
+        for (expected, taken) in [(keys[0], 2), (keys[1], 1)] {
+            let chosen = connections.to_end(POLITE, now).unwrap();
+            assert_eq!(chosen, expected);
+            connections.begin_to_end(chosen);
+            connections.begin_to_end(chosen);
+            assert_eq!((connections.len(), connections.taken()), (3, taken));
+        }
+        assert!(connections.remove(keys[0]).is_some());
+        assert_eq!((connections.len(), connections.taken()), (2, 1));
+    }
+
+    #[test]
+    fn an_order_stands_until_it_has_been_given() {
+        let (mut connections, keys, _) = handed_on(3);
+        connections.begin_to_end(keys[1]);
+        connections.begin_to_end(keys[2]);
+        for _ in 0..2 {
+            assert_eq!(connections.next_order(), Some(SessionId(1)));
+        }
+        connections.order_given();
+        assert_eq!(connections.next_order(), Some(SessionId(2)));
+        connections.order_given();
+        assert_eq!(connections.next_order(), None);
+    }
+
+    #[test]
+    fn whoever_ends_or_logs_in_meanwhile_needs_no_order() {
+        let (mut connections, keys, now) = handed_on(3);
+        for &key in &keys {
+            connections.begin_to_end(key);
+        }
+        connections.remove(keys[0]);
+        connections.logged_in(keys[1]);
+        assert_eq!(connections.next_order(), Some(SessionId(2)));
+        assert_eq!((connections.len(), connections.taken()), (2, 1));
+        assert_eq!(connections.to_end(POLITE, now), None);
+    }
+
+    #[test]
+    fn orders_that_cannot_be_given_are_no_more_than_twice_those_that_are_to_end() {
+        let (mut connections, _, now) = handed_on(1);
+        for id in 10..1_000 {
+            let key = connections.insert(silent(id, now), None, GREEDY, now);
+            connections.handed_on(key, std::io::pipe().unwrap().0.into());
+            connections.begin_to_end(key);
+            assert_eq!(connections.next_order(), Some(SessionId(id)));
+            connections.remove(key);
+            assert!(connections.orders.len() <= 2);
+        }
+    }
+
+    #[test]
+    fn those_that_have_logged_in_are_not_chosen() {
+        let (mut connections, keys, now) = handed_on(4);
+        connections.logged_in(keys[0]);
+        connections.logged_in(keys[0]);
+        assert_eq!(connections.to_end(POLITE, now), Some(keys[1]));
+        for &key in &keys {
+            connections.logged_in(key);
+        }
+        assert_eq!(connections.to_end(POLITE, now), None);
+        assert_eq!(connections.taken(), 4);
+    }
+
+    #[test]
+    fn a_silent_one_is_no_session_to_be_ended() {
+        let (mut connections, now) = (Connections::default(), Instant::now());
+        let key = connections.insert(silent(1, now), None, GREEDY, now);
+        connections.begin_to_end(key);
+        assert_eq!((connections.next_order(), connections.taken()), (None, 1));
+    }
 }

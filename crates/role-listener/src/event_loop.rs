@@ -1,22 +1,24 @@
 //! The one loop: control channel, listening sockets, connections, leases.
 
+mod handing_on;
+mod room;
+
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant, SystemTime};
 
-use confine::channel::{Channel, ChannelError, Received};
+use confine::channel::{Channel, Received};
 use confine::socket;
 use messages::listener::{ListenerConfig, ToListener};
 use messages::log::{Logger, Record};
-use messages::session::{Connection as Message, SessionId, apop_timestamp};
+use messages::session::{SessionId, apop_timestamp};
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 
-use crate::access::{Access, access, is_proxy};
-use crate::connections::{Connection, Connections, Silent, State};
-use crate::greeting::{DENIED, TOO_MANY};
-use crate::proxy_header::{self, Header};
+use crate::connections::{Connections, Silent, State};
+use crate::proxy_header;
+use crate::refusals::Refusals;
 use crate::slots::Key;
 use crate::source::{Counted, Source, Sources};
 
@@ -28,9 +30,6 @@ const MAX_ACCEPTED_IN_A_ROW: usize = 64;
 
 /// Listening sockets: what a configuration may name.
 const MAX_LISTENING: usize = 64;
-
-/// Refusals that are no single source's fault are logged once in this time.
-const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// When there is no descriptor left, accepting is tried again after this time.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
@@ -46,31 +45,6 @@ struct Listening {
     implicit_tls: bool,
 }
 
-/// Refusals of one kind since the last line about them.
-#[derive(Debug, Default)]
-struct Refusals {
-    count: u64,
-    logged: Option<Instant>,
-}
-
-impl Refusals {
-    fn add(&mut self, logger: &Logger, now: Instant, reason: &str, peer: Option<IpAddr>) {
-        self.count = self.count.saturating_add(1);
-        let quiet = self
-            .logged
-            .is_some_and(|logged| now.duration_since(logged) < REFUSAL_LOG_INTERVAL);
-        if !quiet {
-            self.logged = Some(now);
-            logger.log(
-                &Record::warning("connection refused")
-                    .with("reason", reason)
-                    .with_some("peer", peer)
-                    .with("count", std::mem::take(&mut self.count)),
-            );
-        }
-    }
-}
-
 /// All that the role holds.
 pub struct EventLoop<'a> {
     control: &'a Channel,
@@ -84,6 +58,7 @@ pub struct EventLoop<'a> {
     next_id: u64,
     denied: Refusals,
     full: Refusals,
+    ended: Refusals,
     lost: Refusals,
     headerless: Refusals,
     exhausted: Option<Instant>,
@@ -115,6 +90,7 @@ impl<'a> EventLoop<'a> {
             next_id: since_epoch.as_secs() << 24,
             denied: Refusals::default(),
             full: Refusals::default(),
+            ended: Refusals::default(),
             lost: Refusals::default(),
             headerless: Refusals::default(),
             exhausted: None,
@@ -205,25 +181,6 @@ impl<'a> EventLoop<'a> {
         Ok(())
     }
 
-    fn meet_spawner(&mut self, channel: OwnedFd) -> io::Result<()> {
-        let channel = Channel::from_fd(channel).map_err(io::Error::other)?;
-        // Edge-triggered: told once when it has room again, and when it is gone.
-        let flags = epoll::EventFlags::OUT | epoll::EventFlags::ET;
-        add(&self.epoll, &channel, SPAWNER, flags)?;
-        self.spawner = Some(channel);
-        self.hand_on_waiting();
-        Ok(())
-    }
-
-    fn spawner_changed(&mut self, flags: epoll::EventFlags) {
-        if flags.intersects(epoll::EventFlags::HUP | epoll::EventFlags::ERR) {
-            // The master will send its successor.
-            self.spawner = None;
-        } else {
-            self.hand_on_waiting();
-        }
-    }
-
     fn accept(&mut self, listening: u64, now: Instant) {
         let Some(listening) = usize::try_from(listening)
             .ok()
@@ -274,72 +231,6 @@ impl<'a> EventLoop<'a> {
         }
     }
 
-    /// The limit in all first; then whose connection it is, and the limits of its source; then the greeting.
-    fn admit(
-        &mut self,
-        socket: OwnedFd,
-        peer: Option<SocketAddr>,
-        implicit_tls: bool,
-        now: Instant,
-    ) {
-        let address = peer.map(|peer| peer.ip());
-        let mut silent = self.silent(socket, peer, implicit_tls, now);
-        if self.connections.slots.len() >= self.configuration.sessions as usize {
-            silent.refuse(TOO_MANY);
-            return self.full.add(&self.logger, now, "sessions limit", address);
-        }
-        if address.is_some_and(|address| is_proxy(&self.configuration, address)) {
-            silent.awaits_header = true;
-            return self.watch(silent, None);
-        }
-        match self.limit(address, now) {
-            Ok(counted) if silent.greet() => self.watch(silent, counted),
-            Ok(counted) => self.uncount(counted),
-            Err(reason) => silent.refuse(reason),
-        }
-    }
-
-    /// Counts a connection of `address`; of exempt networks, and where there is no address, it is not counted.
-    ///
-    /// # Errors
-    /// Its network or its source may not have it: what the client is to be told. The log has been.
-    fn limit(
-        &mut self,
-        address: Option<IpAddr>,
-        now: Instant,
-    ) -> Result<Option<Counted>, &'static [u8]> {
-        let Some(address) = address else {
-            return Ok(None);
-        };
-        match access(&self.configuration, address) {
-            Access::Exempt => Ok(None),
-            Access::Denied => {
-                self.denied
-                    .add(&self.logger, now, "network denied", Some(address));
-                Err(DENIED)
-            }
-            Access::Counted => {
-                let begun = self.sources.begin(
-                    Source::from(address),
-                    self.configuration.sessions_per_source,
-                    self.configuration.source_hold,
-                    now,
-                );
-                begun.map(Some).map_err(|to_log| {
-                    if let Some(to_log) = to_log {
-                        self.logger.log(
-                            &Record::warning("connection refused")
-                                .with("reason", "sessions per source limit")
-                                .with("peer", address)
-                                .with("count", to_log.refused),
-                        );
-                    }
-                    TOO_MANY
-                })
-            }
-        }
-    }
-
     fn silent(
         &mut self,
         socket: OwnedFd,
@@ -367,15 +258,18 @@ impl<'a> EventLoop<'a> {
         }
     }
 
-    fn watch(&mut self, silent: Silent, counted: Option<Counted>) {
+    fn watch(
+        &mut self,
+        silent: Silent,
+        counted: Option<Counted>,
+        source: Option<Source>,
+        now: Instant,
+    ) {
         let flags = events_of(&silent);
-        let key = self.connections.insert(silent, counted);
-        let watched = match self.connections.slots.find(key) {
-            Some(Connection {
-                state: State::Silent(silent),
-                ..
-            }) => add(&self.epoll, &silent.socket, key.to_bits(), flags),
-            _ => return,
+        let key = self.connections.insert(silent, counted, source, now);
+        let watched = match self.connections.silent(key) {
+            Some(silent) => add(&self.epoll, &silent.socket, key.to_bits(), flags),
+            None => return,
         };
         if watched.is_err() {
             self.end(key);
@@ -404,133 +298,25 @@ impl<'a> EventLoop<'a> {
                     _ => self.end(key),
                 }
             }
-            Some(State::HandedOn { .. }) => self.end(key),
-            None => {}
-        }
-    }
-
-    /// The proxy has said whose connection it is: from here on it is as if that client had connected here.
-    fn announced(&mut self, key: Key, header: &Header, now: Instant) {
-        let Some(Connection {
-            state: State::Silent(silent),
-            ..
-        }) = self.connections.slots.find(key)
-        else {
-            return;
-        };
-        silent.awaits_header = false;
-        // Else the proxy speaks for itself, and is a client like any other.
-        if let Some(addresses) = header.addresses {
-            silent.peer = Some(addresses.source);
-            silent.local = Some(addresses.destination);
-        }
-        let address = silent.peer.map(|peer| peer.ip());
-        let limited = self.limit(address, now);
-        let Some(Connection {
-            state: State::Silent(silent),
-            counted,
-        }) = self.connections.slots.find(key)
-        else {
-            return;
-        };
-        match limited {
-            Ok(now_counted) => {
-                *counted = now_counted;
-                let data = epoll::EventData::new_u64(key.to_bits());
-                // Tells of what the client has sent already, too.
-                let watch = || epoll::modify(&self.epoll, &silent.socket, data, events_of(silent));
-                if !silent.greet() || watch().is_err() {
-                    self.end(key);
-                }
-            }
-            Err(reason) => {
-                silent.refuse(reason);
+            // Its last holder has closed the lease; or somebody has written to it, which is auth.
+            Some(State::HandedOn(_))
+                if flags.intersects(epoll::EventFlags::HUP | epoll::EventFlags::ERR) =>
+            {
                 self.end(key);
             }
+            Some(State::HandedOn(_)) => self.connections.logged_in(key),
+            None => {}
         }
     }
 
     /// Closes the connection of a proxy that has not said whose it is.
     fn headerless(&mut self, key: Key, reason: &str, now: Instant) {
-        if let Some(Connection {
-            state: State::Silent(silent),
-            ..
-        }) = self.connections.slots.find(key)
+        if let Some(silent) = self.connections.silent(key)
             && silent.awaits_header
         {
             let proxy = silent.peer.map(|peer| peer.ip());
             self.headerless.add(&self.logger, now, reason, proxy);
             self.end(key);
-        }
-    }
-
-    /// Gives the connection to the session spawner, or puts it in line. Nobody overtakes those in line: their turn comes when
-    /// the channel is nearly empty again, which it never would be while others fill it.
-    fn hand_on(&mut self, key: Key) {
-        if self.connections.are_waiting() || !self.try_hand_on(key) {
-            self.connections.wait(key);
-        }
-    }
-
-    fn hand_on_waiting(&mut self) {
-        while let Some((source, key)) = self.connections.next_waiting() {
-            if !self.try_hand_on(key) {
-                return self.connections.wait_again(source, key);
-            }
-        }
-    }
-
-    /// False: not now. True, too, when the connection has ended.
-    fn try_hand_on(&mut self, key: Key) -> bool {
-        let Some(spawner) = &self.spawner else {
-            return false;
-        };
-        let Some(connection) = self.connections.slots.find(key) else {
-            return true;
-        };
-        let State::Silent(silent) = &connection.state else {
-            return true;
-        };
-        let Ok((lease, theirs)) = io::pipe() else {
-            self.end(key);
-            return true;
-        };
-        let message = Message {
-            id: silent.id,
-            peer: silent.peer,
-            local: silent
-                .local
-                .or_else(|| socket::local_address(silent.socket.as_fd())),
-            implicit_tls: silent.implicit_tls,
-            apop_timestamp: silent.timestamp.clone(),
-            greeted: !silent.implicit_tls,
-            time_left: silent.deadline.saturating_duration_since(Instant::now()),
-            separate_output: false,
-        };
-        match spawner.try_send(&message, &[silent.socket.as_fd(), theirs.as_fd()]) {
-            Ok(()) => {
-                // Closing our copy would not end the watch: the session has the same open file.
-                let _ = epoll::delete(&self.epoll, &silent.socket);
-                if add(&self.epoll, &lease, key.to_bits(), epoll::EventFlags::IN).is_ok() {
-                    connection.state = State::HandedOn { _lease: lease };
-                } else {
-                    self.end(key);
-                }
-                true
-            }
-            Err(ChannelError::WouldBlock) => false,
-            Err(ChannelError::Closed) => {
-                // The master will send its successor.
-                self.spawner = None;
-                false
-            }
-            Err(error) => {
-                let peer = silent.peer.map(|peer| peer.ip());
-                let reason = format!("not handed on: {error}");
-                self.lost.add(&self.logger, Instant::now(), &reason, peer);
-                self.end(key);
-                true
-            }
         }
     }
 
@@ -543,8 +329,8 @@ impl<'a> EventLoop<'a> {
 
     /// Closes the connection, or takes note that it has ended.
     fn end(&mut self, key: Key) {
-        if let Some(connection) = self.connections.slots.remove(key) {
-            self.uncount(connection.counted);
+        if let Some(counted) = self.connections.remove(key) {
+            self.uncount(counted);
         }
     }
 

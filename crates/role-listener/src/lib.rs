@@ -21,8 +21,10 @@ mod connections;
 mod event_loop;
 mod greeting;
 pub mod proxy_header;
+mod refusals;
 mod slots;
 mod source;
+mod strangers;
 mod syscalls;
 mod waiting;
 

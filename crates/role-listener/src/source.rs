@@ -14,7 +14,7 @@ const MAX_HELD: usize = 65_536;
 const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Where connections come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Source {
     /// One address.
     V4(u32),
@@ -37,6 +37,13 @@ impl From<IpAddr> for Source {
 pub struct Counted {
     source: Source,
     number: u64,
+}
+
+impl Counted {
+    /// Against whom.
+    pub fn source(&self) -> Source {
+        self.source
+    }
 }
 
 /// Refusals of one source since the last line about it.

@@ -2,7 +2,7 @@
 //!
 //! The master stays until the connection's last process has let go of the lease, to write down what they log.
 
-use std::io::{self, PipeReader, Write};
+use std::io::{self, PipeReader, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -180,7 +180,8 @@ fn attend(lease: PipeReader, mut roles: Roles, mut log: Log) {
         for role in Role::ALL {
             hear(role, &mut roles, &mut log);
         }
-        if ready.contains(&0) {
+        // Auth notes the login in it, once; what counts here is the end.
+        if ready.contains(&0) && !matches!((&lease).read(&mut [0]), Ok(1..)) {
             break;
         }
     }

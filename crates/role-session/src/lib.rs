@@ -15,6 +15,7 @@
     )
 )]
 
+mod children;
 mod client;
 mod relay;
 mod sasl;

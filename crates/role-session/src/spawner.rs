@@ -1,8 +1,8 @@
 //! The session spawner: forks a session for each connection the listener hands it, and introduces it to auth.
 //!
-//! It keeps the lease of each session's connection until the session has ended, so that the listener counts it until then.
+//! It keeps the lease of each session's connection until the session has ended, so that the listener counts it until then; and
+//! ends a session when the listener wants room for a newcomer.
 
-use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::ExitCode;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use confine::Descriptors;
 use confine::channel::{Channel, Received};
-use confine::process::{self, Fork, Pid};
+use confine::process::{self, Fork};
 use confine::sandbox::{Limits, Sandbox};
 use confine::seccomp::Program;
 use confine::signals::{Signal, SignalFd};
@@ -18,11 +18,12 @@ use confine::socket;
 use messages::auth::NewSession;
 use messages::keyholder::{Certificate, NewSigner};
 use messages::log::{Logger, Record};
-use messages::session::{Connection, SessionConfig, ToSessionSpawner};
+use messages::session::{Connection, FromListener, SessionConfig, ToSessionSpawner};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustls::RootCertStore;
 use startup::{Failure, Starting};
 
+use crate::children::Children;
 use crate::client::Client;
 use crate::session::{self, Job};
 use crate::syscalls;
@@ -76,7 +77,7 @@ fn serve(role: Starting<'_, SessionConfig>) -> Result<(), Failure> {
         keyholder: None,
         tls: None,
         coming: Coming::default(),
-        leases: HashMap::new(),
+        children: Children::default(),
     };
     Ok(spawner.run()?)
 }
@@ -93,7 +94,7 @@ struct Spawner<'a> {
     keyholder: Option<Channel>,
     tls: Option<Tls>,
     coming: Coming,
-    leases: HashMap<Pid, OwnedFd>,
+    children: Children,
 }
 
 /// A new set of certificates, as far as it has come.
@@ -235,9 +236,10 @@ impl Spawner<'_> {
             let Some(listener) = &self.listener else {
                 return Ok(true);
             };
-            match listener.try_receive::<Connection>() {
+            match listener.try_receive::<FromListener>() {
                 Ok(None) => return Ok(true),
-                Ok(Some(Received::Message(connection, descriptors))) => {
+                Ok(Some(Received::Message(FromListener::End(id), _))) => self.children.end(id),
+                Ok(Some(Received::Message(FromListener::Serve(connection), descriptors))) => {
                     // Whoever connects when the log has told of new certificates is to see them.
                     if !self.obey()? {
                         return Ok(false);
@@ -259,7 +261,7 @@ impl Spawner<'_> {
 
     /// Forks a session, and remembers the lease until it ends.
     fn start_session(&mut self, arrival: Arrival) {
-        if self.leases.len() >= MAX_SESSIONS {
+        if self.children.len() >= MAX_SESSIONS {
             return arrival.refuse();
         }
         let channels = match self.introduce(&arrival) {
@@ -268,7 +270,8 @@ impl Spawner<'_> {
         };
         match process::fork() {
             Ok(Fork::Parent(pid)) => {
-                self.leases.insert(pid, arrival.lease);
+                self.children
+                    .insert(pid, arrival.connection.id, arrival.lease);
             }
             Ok(Fork::Child) => {
                 let kept: Vec<BorrowedFd<'_>> = arrival
@@ -383,8 +386,8 @@ impl Spawner<'_> {
     fn bury(&mut self) {
         while self.signals.read().is_some() {}
         while let Some((pid, status)) = process::wait_any() {
-            self.leases.remove(&pid);
-            if !status.success() {
+            let was_ended = self.children.bury(pid);
+            if !status.success() && !was_ended {
                 self.logger.log(
                     &Record::error("session died")
                         .with("pid", pid.as_raw_pid())

@@ -1,12 +1,14 @@
 //! What comes of an attempt: a question to a worker, a challenge, a maildrop process, or a refusal at its time.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
 use confine::channel::{Channel, ChannelError};
+use confine::socket;
 use messages::auth::{Denial, Verdict};
 use messages::log::{Level, Record};
+use messages::session::LOGGED_IN;
 use messages::spawner::StartMaildrop;
 use messages::{Account, Rights};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -259,6 +261,7 @@ fn start_maildrop(
         certificate_shown: session.has_shown_certificate(),
     };
     spawner.try_send(&start, &[inner.as_fd(), session.lease.as_fd()])?;
+    note_login(&session.lease);
     // If the session has gone in the meantime, the maildrop process sees the end of file and nothing else happens.
     drop(
         session
@@ -266,4 +269,13 @@ fn start_maildrop(
             .try_send(&Verdict::Accepted, &[outer.as_fd()]),
     );
     Ok(())
+}
+
+/// Lets the listener know, which ends connections that have not logged in when it needs room. It says so here and not in the
+/// session, which may be lying; and never waits, whatever the session spawner has sent as a lease. A listener that has been
+/// started anew does not count this connection, and misses nothing.
+fn note_login(lease: &OwnedFd) {
+    if socket::set_nonblocking(lease.as_fd(), true).is_ok() {
+        let _ = rustix::io::write(lease, &LOGGED_IN);
+    }
 }

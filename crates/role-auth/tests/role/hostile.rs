@@ -176,12 +176,26 @@ pub fn a_dead_spawner_is_temporary_and_a_new_one_serves() {
         session.send("joe", "secret");
         assert_eq!(session.verdict().unwrap_err(), Denial::Temporary);
         rig.log("login not possible");
+        let noted = rustix::io::ioctl_fionread(&session.lease);
+        assert_eq!(noted, Ok(0), "nobody has logged in");
     }
     rig.control
         .send(&ToAuth::Spawner, &[theirs.as_fd()])
         .unwrap();
     session.send("joe", "secret");
     assert!(session.verdict().is_ok());
+    session.assert_login_noted();
+}
+
+pub fn a_lease_that_takes_no_note_holds_nobody_up() {
+    let mut rig = Rig::new(|_| {});
+    let (lease, holder) = rustix::pipe::pipe().unwrap();
+    rustix::pipe::fcntl_setpipe_size(&holder, 4096).unwrap();
+    rustix::io::write(&holder, &[0; 4096]).unwrap();
+    let session = rig.session_with_lease(lease, holder);
+    session.send("joe", "secret");
+    assert!(session.verdict().is_ok());
+    rig.assert_serves();
 }
 
 pub fn sessions_outlive_the_master() {

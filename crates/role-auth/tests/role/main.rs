@@ -87,6 +87,7 @@ fn all() -> Vec<Test> {
         a_session_that_leaves_in_the_middle_harms_nobody,
         a_bad_announcement_ends_the_session_spawners_channel,
         a_dead_spawner_is_temporary_and_a_new_one_serves,
+        a_lease_that_takes_no_note_holds_nobody_up,
         sessions_outlive_the_master,
         a_reload_counts_for_sessions_that_are_there,
     ));

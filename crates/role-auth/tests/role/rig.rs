@@ -17,6 +17,7 @@ use messages::auth::{
 };
 use messages::log::Record;
 use messages::role::Confinement;
+use messages::session::LOGGED_IN;
 use messages::spawner::StartMaildrop;
 use messages::{Account, SaslMechanism, Secret, SessionId};
 use startup::testing::{self, receive_with};
@@ -168,10 +169,26 @@ impl Rig {
         local: &str,
         apop_timestamp: Option<&str>,
     ) -> Session {
+        let lease = rustix::pipe::pipe().unwrap();
+        self.announce_with(lease, peer, local, apop_timestamp)
+    }
+
+    /// A session whose lease is this pipe.
+    pub fn session_with_lease(&mut self, lease: OwnedFd, holder: OwnedFd) -> Session {
+        let peer = Some("192.0.2.1:1024".parse().unwrap());
+        self.announce_with((lease, holder), peer, "192.0.2.99:110", None)
+    }
+
+    fn announce_with(
+        &mut self,
+        (lease, holder): (OwnedFd, OwnedFd),
+        peer: Option<SocketAddr>,
+        local: &str,
+        apop_timestamp: Option<&str>,
+    ) -> Session {
         let id = SessionId(self.next_id);
         self.next_id += 1;
         let (channel, theirs) = Channel::pair().unwrap();
-        let (lease, holder) = rustix::pipe::pipe().unwrap();
         let announced = NewSession {
             id,
             peer,
@@ -323,7 +340,16 @@ impl Session {
         }
     }
 
-    /// Asserts that auth has closed this session's channel and lease, without another verdict.
+    /// Asserts that auth has noted a login in the lease, once.
+    pub fn assert_login_noted(&self) {
+        wait_for(&self.lease);
+        let mut noted = [0; 2];
+        assert_eq!(rustix::io::read(&self.lease, &mut noted), Ok(1));
+        assert_eq!(noted[..1], LOGGED_IN);
+    }
+
+    /// Asserts that auth has closed this session's channel and lease, without another verdict, and without having noted a login
+    /// that is not to be expected.
     pub fn assert_ended(&self) {
         wait_for(&self.channel);
         match self.channel.try_receive::<Verdict>() {

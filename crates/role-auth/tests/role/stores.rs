@@ -22,6 +22,7 @@ pub fn a_right_password_starts_a_maildrop_process() {
     let home = own().map_or("/home/joe".to_owned(), |own| own.home);
     assert_eq!(start.account.home, home);
     assert_connected(ours, theirs);
+    session.assert_login_noted();
     let record = rig.log("login");
     assert_eq!(field(&record, "user"), Some("joe"));
     assert_eq!(field(&record, "peer"), Some("192.0.2.1"));

@@ -9,7 +9,7 @@ use messages::keyholder::{FromKeyholder, NewSigner, Signature, SignatureRequest,
 use messages::listener::ToListener;
 use messages::log::Record;
 use messages::role::Report;
-use messages::session::{Connection, SessionId, ToSessionSpawner};
+use messages::session::{Connection, FromListener, SessionId, ToSessionSpawner};
 use messages::spawner::{StartMaildrop, ToSpawner};
 use messages::token::{Answer, Question, ToToken};
 use messages::{SaslMechanism, Secret};
@@ -32,7 +32,7 @@ const TYPES: [fn(&[u8]); 19] = [
     decode::<NewSigner>,
     decode::<SignatureRequest>,
     decode::<Signature>,
-    decode::<Connection>,
+    decode::<FromListener>,
     decode::<StartMaildrop>,
     decode::<Record>,
     decode::<Report>,
@@ -100,7 +100,8 @@ fn pieces() -> Vec<Vec<u8>> {
             local: "[2001:db8::1]:995".parse().ok(),
             apop_timestamp: Some("<1@h>".to_owned()),
         }),
-        encoded(&Connection {
+        encoded(&FromListener::End(id)),
+        encoded(&FromListener::Serve(Connection {
             id,
             peer,
             local: None,
@@ -109,7 +110,7 @@ fn pieces() -> Vec<Vec<u8>> {
             greeted: false,
             time_left: Duration::from_secs(60),
             separate_output: false,
-        }),
+        })),
         encoded(&Record::warning("connection refused").with("reason", "x")),
         encoded(&Report::Ready {
             missing: vec!["landlock".to_owned()],

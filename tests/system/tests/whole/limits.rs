@@ -8,7 +8,7 @@ use system_tests::corpus;
 use system_tests::poll;
 use system_tests::pop::Pop;
 use system_tests::site::{Setup, Site};
-use system_tests::users::{ALICE, BOB};
+use system_tests::users::{ALICE, BOB, CAROL};
 
 /// The n-th loopback address of IPv4: any of 127/8 may be a source.
 fn source(n: u8) -> IpAddr {
@@ -41,23 +41,123 @@ fn greeted_in_the_end(site: &Site, from: IpAddr) -> Pop {
     })
 }
 
+/// So many connections in all; those that have ended do not count against their sources.
+fn with_sessions(sessions: u32) -> Setup {
+    Setup::new()
+        .set("limits", "sessions", &sessions.to_string())
+        .set("limits", "source_hold", r#""0s""#)
+}
+
 #[test]
 fn sessions_in_all_are_limited() {
-    let setup = Setup::new()
-        .set("limits", "sessions", "3")
-        .set("limits", "source_hold", r#""0s""#);
-    setup.as_ordinary_user(|site| {
+    with_sessions(3).as_ordinary_user(|site| {
         let _server = site.serve();
-        let mut held: Vec<Pop> = (1..=3)
-            .map(|n| expect_greeted(Pop::dial_from(source(n), site.address)))
+        let mut held: Vec<Pop> = [ALICE, BOB, CAROL]
+            .iter()
+            .zip(1..)
+            .map(|(user, n)| {
+                let mut pop = expect_greeted(Pop::dial_from(source(n), site.address));
+                pop.login(user.name, user.password);
+                pop
+            })
             .collect();
-        expect_refused(Pop::dial_from(source(4), site.address));
-        // One that has logged in counts as one that has not.
-        held[0].login(ALICE.name, ALICE.password);
-        expect_refused(Pop::dial_from(source(4), site.address));
+        // All have logged in, and are left in peace, whoever comes.
+        for _ in 0..20 {
+            expect_refused(Pop::dial_from(source(4), site.address));
+        }
+        for pop in &mut held {
+            pop.ok("NOOP");
+        }
         held[0].ok("QUIT");
         held.remove(0).expect_closed();
         greeted_in_the_end(site, source(4));
+    });
+}
+
+#[test]
+fn a_newcomer_takes_the_place_of_the_oldest_that_has_not_logged_in() {
+    with_sessions(3).as_ordinary_user(|site| {
+        let server = site.serve();
+        let mut logged_in = expect_greeted(Pop::dial_from(source(1), site.address));
+        logged_in.login(ALICE.name, ALICE.password);
+        // A silent one and one that has a session; both are told or closed, never left hanging.
+        let silent = expect_greeted(Pop::dial_from(source(2), site.address));
+        let mut speaking = expect_greeted(Pop::dial_from(source(3), site.address));
+        speaking.ok(&format!("USER {}", BOB.name));
+        let mut third = expect_greeted(Pop::dial_from(source(4), site.address));
+        expect_refused(silent);
+        let mut fourth = expect_greeted(Pop::dial_from(source(5), site.address));
+        speaking.expect_closed();
+        // Those that came last can log in.
+        fourth.login(BOB.name, BOB.password);
+        third.login(CAROL.name, CAROL.password);
+        expect_refused(Pop::dial_from(source(6), site.address));
+        for mut pop in [logged_in, third, fourth] {
+            pop.ok("QUIT");
+            pop.expect_closed();
+        }
+        let ended = server.await_log("who has gone", |line| {
+            line.contains("connection ended") && line.contains("oldest not logged in")
+        });
+        assert!(ended.contains("peer=127.0.0.2"), "{ended}");
+        // To end a session is no defect.
+        assert!(!server.log().contains("session died"), "{}", server.log());
+    });
+}
+
+#[test]
+fn the_source_with_most_connections_that_have_not_logged_in_gives_way() {
+    with_sessions(6).as_ordinary_user(|site| {
+        let _server = site.serve();
+        let connect = |n| {
+            let mut pop = expect_greeted(Pop::dial_from(source(n), site.address));
+            pop.ok("CAPA");
+            pop.lines();
+            pop
+        };
+        // Two users of one address have logged in, and two of its connections have not.
+        let users = [ALICE, BOB].map(|user| {
+            let mut pop = connect(1);
+            pop.login(user.name, user.password);
+            pop
+        });
+        let mut patient = connect(1);
+        let mut greedy: Vec<Pop> = (0..3).map(|_| connect(2)).collect();
+        let _newcomer = connect(3);
+        greedy.remove(0).expect_closed();
+        // It has two, and whoever has one already can do without another.
+        expect_refused(Pop::dial_from(source(3), site.address));
+        expect_refused(Pop::dial_from(source(2), site.address));
+        for pop in &mut greedy {
+            pop.ok("USER nobody");
+        }
+        let _another = connect(4);
+        greedy.remove(0).expect_closed();
+        patient.login(CAROL.name, CAROL.password);
+        for mut pop in users {
+            pop.ok("NOOP");
+        }
+    });
+}
+
+#[test]
+fn a_polite_client_is_served_while_others_hold_all_sessions() {
+    with_sessions(20).as_root(|site| {
+        let _server = site.serve();
+        let mut held: Vec<Pop> = (0..60)
+            .map(|n| Pop::dial_from(source(2 + n % 5), site.address))
+            .collect();
+        for (n, pop) in held.iter_mut().enumerate() {
+            if n % 2 == 0 {
+                pop.try_send(b"USER nobody\r\n");
+            }
+        }
+        for n in 0..30 {
+            let mut pop = expect_greeted(Pop::dial_from(source(100 + n), site.address));
+            pop.login(ALICE.name, ALICE.password);
+            pop.ok("QUIT");
+            pop.expect_closed();
+        }
     });
 }
 
