@@ -250,8 +250,14 @@ impl Connections {
         self.orders.pop_front();
     }
 
-    /// Puts one in line for the session spawner.
-    pub fn wait(&mut self, key: Key) {
+    /// Whom it is counted against.
+    pub fn source(&mut self, key: Key) -> Option<Source> {
+        let counted = self.slots.find(key)?.counted.as_ref()?;
+        Some(counted.source())
+    }
+
+    /// Puts one in line for the session spawner; its source has had so many connections lately.
+    pub fn wait(&mut self, key: Key, weight: u32) {
         let Some(silent) = self.silent(key) else {
             return;
         };
@@ -260,7 +266,7 @@ impl Connections {
             let slots = &mut self.slots;
             self.waiting.retain(|key| is_silent(slots, key));
         }
-        self.waiting.push(source, key);
+        self.waiting.push(source, key, weight);
     }
 
     /// The next one in line, which is out of it then.

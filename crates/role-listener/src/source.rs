@@ -107,6 +107,12 @@ impl Sources {
         Ok(Counted { source, number })
     }
 
+    /// Connections of `source`, those that have ended lately among them.
+    pub fn count(&self, source: Source) -> u32 {
+        let count = self.counts.get(&source);
+        count.map_or(0, |count| count.connections)
+    }
+
     /// The connection has ended. It goes on counting until its hold is over.
     pub fn end(&mut self, counted: Counted) {
         // Numbers and holds begin in the same order.

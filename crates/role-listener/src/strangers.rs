@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 use crate::slots::Key;
 use crate::source::Source;
 
-/// A program logs in within this time, a slow password hash and a TLS handshake over a bad line included.
-const ENOUGH_TO_LOG_IN: Duration = Duration::from_secs(5);
+/// A program logs in within this time, a slow password hash and a TLS handshake over a bad line included. A flood gains little by
+/// it: its connections would end after `login_timeout` anyway.
+const ENOUGH_TO_LOG_IN: Duration = Duration::from_secs(20);
 
 /// Whom a connection is held against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -42,9 +42,9 @@ const LINKS: [(Role, Role); 6] = [
     (Role::Listener, Role::SessionSpawner),
 ];
 
-/// Octets of connections that the listener has handed on and the session spawner has not taken: a dozen or so. The others wait in
+/// Octets of connections that the listener has handed on and the session spawner has not taken: half a dozen. The others wait in
 /// the listener, where each source has its turn; in the channel, a flood would be ahead of everybody.
-const LISTENER_SEND_BUFFER: usize = 8 * 1024;
+const LISTENER_SEND_BUFFER: usize = 3 * 1024;
 
 /// A role's process.
 #[derive(Debug)]

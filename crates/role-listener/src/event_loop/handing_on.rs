@@ -64,7 +64,9 @@ impl EventLoop<'_> {
     /// the channel is nearly empty again, which it never would be while others fill it.
     pub(super) fn hand_on(&mut self, key: Key) {
         if self.connections.are_waiting() || !self.try_hand_on(key) {
-            self.connections.wait(key);
+            let source = self.connections.source(key);
+            let lately = source.map_or(0, |source| self.sources.count(source));
+            self.connections.wait(key, lately);
         }
     }
 
