@@ -64,6 +64,7 @@ mod maildrop;
 mod mbox;
 mod memory;
 mod open;
+mod page_buffer;
 mod stamp;
 mod unique_id;
 

@@ -15,19 +15,20 @@ use memchr::memmem::Finder;
 use super::count::Count;
 use super::digest::HeaderDigest;
 use super::table::Message;
+use crate::page_buffer::{PageBuffer, up_to_a_page};
 
 /// Octets read at once: within the second-level cache, so that what the kernel copied there is searched there. Measured
-/// from 32 KiB to 512 KiB there is little between them (4.8 GB/s where the copy alone runs at 6); 1 MiB is slower.
+/// from 32 KiB to 512 KiB there is little between them; 1 MiB is slower.
 pub(crate) const BLOCK: usize = 128 * 1024;
 
 /// What a message begins with.
 pub(crate) const FROM: &[u8] = b"From ";
 
 /// Where one message ends and the next begins: a line's end, an empty line, and the beginning of the next line.
-const BORDER: &[u8] = b"\n\nFrom ";
+pub(crate) const BORDER: &[u8] = b"\n\nFrom ";
 
 /// Of [`BORDER`], what belongs to the message before: the two LFs.
-const BORDER_BEFORE: usize = 2;
+pub(crate) const BORDER_BEFORE: usize = 2;
 
 /// Why a scan did not reach the end.
 #[derive(Debug)]
@@ -149,6 +150,11 @@ impl Draft {
     }
 }
 
+/// Octets at the beginning of a window's buffer for what is kept of a block. The next one is read behind them, where a line
+/// of the cache begins, and not a few octets behind the beginning of a page; see [`PageBuffer`].
+const MAX_KEPT: usize = 64;
+const _: () = assert!(BORDER.len() <= MAX_KEPT);
+
 /// The part of the file in memory: what was kept of the last block, and the block read behind it.
 struct Window<'a> {
     file: &'a File,
@@ -156,8 +162,10 @@ struct Window<'a> {
     size: u64,
     /// Offset of the window's first octet.
     offset: u64,
-    buffer: Vec<u8>,
-    filled: usize,
+    buffer: PageBuffer,
+    /// Where in the buffer the window begins, and where it ends.
+    start: usize,
+    end: usize,
     block: usize,
 }
 
@@ -167,47 +175,51 @@ impl<'a> Window<'a> {
             file,
             size: range.end,
             offset: range.start,
-            buffer: vec![0; block.saturating_add(BORDER.len())],
-            filled: 0,
+            buffer: PageBuffer::new(MAX_KEPT.saturating_add(block)),
+            start: MAX_KEPT,
+            end: MAX_KEPT,
             block,
         }
     }
 
     fn octets(&self) -> &[u8] {
-        self.between(0, self.filled)
+        self.buffer.get(self.start..self.end).unwrap_or_default()
     }
 
     fn from(&self, start: usize) -> &[u8] {
-        self.between(start, self.filled)
+        self.octets().get(start..).unwrap_or_default()
     }
 
     /// Empty if `start` is not before `end`.
     fn between(&self, start: usize, end: usize) -> &[u8] {
-        self.buffer.get(start..end).unwrap_or_default()
+        self.octets().get(start..end).unwrap_or_default()
     }
 
     fn offset(&self, at: usize) -> u64 {
         self.offset.saturating_add(at as u64)
     }
 
-    /// Moves what is from `keep` on (less than a border) to the front and reads a block behind it; `false` at the end of
-    /// the file, where the window holds what was kept.
+    /// Keeps what is from `keep` on (less than a border) and reads a block behind it; `false` at the end of the file, where
+    /// the window holds what was kept.
     fn advance(&mut self, keep: usize) -> Result<bool, ScanError> {
         self.offset = self.offset(keep);
-        self.buffer.copy_within(keep..self.filled, 0);
-        self.filled = self.filled.saturating_sub(keep);
-        let position = self.offset(self.filled);
+        let kept = self.start.saturating_add(keep)..self.end;
+        self.start = MAX_KEPT.saturating_sub(kept.len());
+        self.end = MAX_KEPT;
+        self.buffer.copy_within(kept, self.start);
+        let position = self.offset(self.octets().len());
         let left = usize::try_from(self.size.saturating_sub(position)).unwrap_or(usize::MAX);
         if left == 0 {
             return Ok(false);
         }
-        let end = self.filled.saturating_add(self.block.min(left));
-        let room = self.buffer.get_mut(self.filled..end).unwrap_or_default();
+        let length = up_to_a_page(position, self.block).min(left);
+        let end = MAX_KEPT.saturating_add(length);
+        let room = self.buffer.get_mut(MAX_KEPT..end).unwrap_or_default();
         let read = read_at(self.file, room, position).map_err(ScanError::Io)?;
         if read == 0 {
             return Err(ScanError::CutShort);
         }
-        self.filled = self.filled.saturating_add(read);
+        self.end = MAX_KEPT.saturating_add(read);
         Ok(true)
     }
 }

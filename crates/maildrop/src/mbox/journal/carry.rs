@@ -17,6 +17,7 @@ use super::{
     BLOCK, BLOCK_OF_DISK, Batch, Doing, Failure, Held, Job, Journal, KEPT_OCTETS, PLAN, Plan,
     State, Stream, Trouble, area_at, data_at, read_stream,
 };
+use crate::page_buffer::PageBuffer;
 
 /// The share of a data area from which on a gap between source and target is used as it is, without a copy in the
 /// journal: two syncs of the disk then take no longer than writing everything twice.
@@ -97,7 +98,7 @@ impl Journal {
         job.area = self
             .reserve(&job, &plan)
             .doing("take space for the journal")?;
-        let (mut sum, mut buffer) = (Sum::new(key), vec![0; BLOCK]);
+        let (mut sum, mut buffer) = (Sum::new(key), PageBuffer::new(BLOCK));
         read_stream(
             held,
             mailbox,
@@ -183,7 +184,7 @@ impl Journal {
         job: &Job,
         mut stream: Stream<'_>,
     ) -> Result<(), Trouble> {
-        let mut octets = Vec::new();
+        let mut octets = PageBuffer::new(0);
         let mut moved = false;
         while let Some(mut batch) = self.next_batch(job, &stream) {
             let at = job.target.saturating_add(batch.position);
@@ -232,9 +233,9 @@ impl Journal {
         job: &Job,
         batch: &Batch,
         stream: &mut Stream<'_>,
-        octets: &mut Vec<u8>,
+        octets: &mut PageBuffer,
     ) -> Result<u128, Trouble> {
-        octets.resize(usize::try_from(batch.length).unwrap_or(0), 0);
+        octets.resize(usize::try_from(batch.length).unwrap_or(0));
         let end = batch.position.saturating_add(batch.length);
         let mut sum = Sum::new(job.key);
         read_stream(held, mailbox, stream, end, octets, |octets| {
@@ -327,7 +328,7 @@ pub(super) fn take_space(file: &File, octets: u64) -> io::Result<()> {
 }
 
 fn write_nuls(file: &File, octets: u64) -> io::Result<()> {
-    let nuls = vec![0; BLOCK];
+    let nuls = PageBuffer::new(BLOCK);
     let mut at = file.metadata()?.len();
     while at < octets {
         let length = nuls

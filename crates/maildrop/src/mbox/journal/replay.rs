@@ -12,6 +12,7 @@ use super::{
     BLOCK, Batch, Doing, Held, Job, Journal, KEPT_OCTETS, PLAN, Plan, Record, SLOT, State, Trouble,
     area_at, read_range, read_stream,
 };
+use crate::page_buffer::PageBuffer;
 
 /// What a journal says.
 enum Standing {
@@ -134,10 +135,16 @@ impl Journal {
             return Ok(false);
         }
         let mut sum = Sum::new(job.key);
-        read_range(held, &self.file, start..end, &mut vec![0; BLOCK], |block| {
-            sum.feed(block);
-            Ok(())
-        })?;
+        read_range(
+            held,
+            &self.file,
+            start..end,
+            &mut PageBuffer::new(BLOCK),
+            |block| {
+                sum.feed(block);
+                Ok(())
+            },
+        )?;
         Ok(sum.finish() == batch.sum)
     }
 
@@ -188,7 +195,7 @@ impl Journal {
         batch: &Batch,
         plan: &Plan,
     ) -> Result<u128, Trouble> {
-        let (mut sum, mut buffer) = (Sum::new(job.key), vec![0; BLOCK]);
+        let (mut sum, mut buffer) = (Sum::new(job.key), PageBuffer::new(BLOCK));
         let mut feed = |block: &[u8]| {
             sum.feed(block);
             Ok(())
@@ -221,13 +228,19 @@ impl Journal {
         {
             let mut at = area_at(job, record.sequence);
             let range = at..at.saturating_add(batch.length);
-            read_range(held, &self.file, range, &mut vec![0; BLOCK], |block| {
-                self.file
-                    .write_all_at(block, at)
-                    .doing("write the journal")?;
-                at = at.saturating_add(block.len() as u64);
-                Ok(())
-            })?;
+            read_range(
+                held,
+                &self.file,
+                range,
+                &mut PageBuffer::new(BLOCK),
+                |block| {
+                    self.file
+                        .write_all_at(block, at)
+                        .doing("write the journal")?;
+                    at = at.saturating_add(block.len() as u64);
+                    Ok(())
+                },
+            )?;
         }
         self.write(record).doing("write the journal")?;
         self.file.sync_data().doing("sync the journal")
@@ -248,7 +261,7 @@ impl Journal {
         if plan.stream_from(batch.position).source() == Some(at) {
             return Ok(());
         }
-        let mut buffer = vec![0; BLOCK];
+        let mut buffer = PageBuffer::new(BLOCK);
         let put = |block: &[u8]| {
             mailbox.write_all_at(block, at).doing("move mail")?;
             at = at.saturating_add(block.len() as u64);
@@ -303,7 +316,7 @@ fn sum_of(
     range: std::ops::Range<u64>,
 ) -> Result<u128, Trouble> {
     let mut sum = Sum::new(key);
-    read_range(held, file, range, &mut vec![0; BLOCK], |block| {
+    read_range(held, file, range, &mut PageBuffer::new(BLOCK), |block| {
         sum.feed(block);
         Ok(())
     })?;
