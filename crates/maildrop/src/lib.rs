@@ -25,7 +25,7 @@
 //! | an mbox cut into messages | `mbox/scan.rs` |
 //! | a popa3d unique-id computed | `mbox/digest.rs` |
 //! | mail added | `deliver/mod.rs` |
-//! | mail removed | `mbox/update.rs`, `maildir/update.rs` |
+//! | mail removed | `mbox/proof.rs`, `mbox/update.rs`, `maildir/update.rs` |
 //! | deleted mail kept for a while | `grace.rs`, `dated_ids.rs` |
 //! | mail hidden that is old, or was retrieved | `horizon.rs`, `mbox/date.rs` |
 //! | an update of an mbox that survives a crash | `mbox/journal/mod.rs` |

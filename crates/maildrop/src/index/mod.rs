@@ -1,8 +1,8 @@
 //! The index of a maildrop: what the last scan found out, kept so that opening the maildrop costs what is new in it.
 //!
 //! Only a cache. It is believed where it is whole and the maildrop is evidently as it was; any doubt throws it away and
-//! the maildrop is read again. Without it every reply is the same, later. Nothing is removed on its word: UPDATE reads
-//! what it is about to change.
+//! the maildrop is read again. Without it every reply is the same, later. Nothing is removed on its word: UPDATE looks
+//! at the place and the header of each message before.
 //!
 //! One file for each maildrop, in a directory of the spawner's, opened before the process becomes the user. It is read
 //! and written under the session lock alone, and so in place: a write that is cut short leaves a sum that does not fit,

@@ -53,6 +53,11 @@ impl HeaderDigest {
         }
     }
 
+    /// Whether the header is at its end, behind which nothing counts.
+    pub(crate) fn has_all(&self) -> bool {
+        self.place == Place::Body
+    }
+
     /// Ends the message and returns the octets of its unique-id.
     pub(crate) fn finish(mut self) -> [u8; 8] {
         self.begin_line();

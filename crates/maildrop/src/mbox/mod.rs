@@ -9,6 +9,7 @@ mod date;
 mod digest;
 pub(crate) mod journal;
 mod opening;
+mod proof;
 mod saved;
 pub(crate) mod scan;
 mod table;
@@ -95,25 +96,19 @@ impl Mbox {
     /// Looks at a file that has changed, or may have: whether its first messages are still those of the table. Returns
     /// its stamp, and where mail that came later begins.
     ///
-    /// Everything is scanned again, because a program that rewrote the mailbox may have left it longer than it was. Of a
-    /// file that has not changed, the messages from `needed` on are, unless they have been scanned in this session.
-    fn verify(&self, held: &Held<'_>, needed: u32) -> Result<(Stamp, u64), CheckError> {
+    /// Everything is scanned again, because a program that rewrote the mailbox may have left it longer than it was.
+    fn verify(&self, held: &Held<'_>) -> Result<(Stamp, u64), CheckError> {
         let stamp = self.look()?;
-        let mut index = match stamp == self.stamp {
-            true if needed >= self.unproven => return Ok((stamp, self.end)),
-            true => needed,
-            false => 0,
-        };
+        if stamp == self.stamp {
+            return Ok((stamp, self.end));
+        }
         if !stamp.is_linked() || stamp.size() < self.end {
             return Err(CheckError::Changed);
         }
-        let begin = self.table.get(index).map_or(0, |message| message.from);
-        if begin > 0 && !self.is_border(begin)? {
-            return Err(CheckError::Changed);
-        }
+        let mut index = 0;
         let mut end = stamp.size();
         let mut same = true;
-        scan(&self.file, begin..stamp.size(), BLOCK, |message| {
+        scan(&self.file, 0..stamp.size(), BLOCK, |message| {
             held.refresh();
             match self.table.get(index) {
                 Some(known) if known.is_same(&message) => {
@@ -135,8 +130,24 @@ impl Mbox {
         Ok((stamp, end))
     }
 
-    fn is_border(&self, offset: u64) -> Result<bool, CheckError> {
-        scan::is_border(&self.file, offset).map_err(|error| CheckError::Io("read it", error))
+    /// Looks at a file before the messages that `deleted` names are removed from it: whether it is as it was, as in
+    /// [`verify`](Self::verify), and whether they are in their places.
+    fn verify_deleted(
+        &self,
+        held: &Held<'_>,
+        deleted: &dyn Fn(u32) -> bool,
+    ) -> Result<(Stamp, u64), CheckError> {
+        let (stamp, end) = self.verify(held)?;
+        let unproven = match stamp == self.stamp {
+            true => self.unproven,
+            false => 0,
+        };
+        let refresh = || held.refresh();
+        match proof::are_in_place(&self.file, &self.table, end, unproven, deleted, refresh) {
+            Ok(true) => Ok((stamp, end)),
+            Ok(false) => Err(CheckError::Changed),
+            Err(error) => Err(CheckError::Io("read it", error)),
+        }
     }
 
     /// Whether a message that only the index knows is between two borders, as far as that shows.
@@ -245,7 +256,7 @@ impl Maildrop for Mbox {
             return Err(CheckError::Changed);
         }
         let held = self.lock()?;
-        let (stamp, end) = self.doubt(self.verify(&held, u32::MAX))?;
+        let (stamp, end) = self.doubt(self.verify(&held))?;
         stamp.settle();
         drop(held);
         if stamp != self.stamp {
@@ -280,12 +291,12 @@ impl Maildrop for Mbox {
         mut self: Box<Self>,
         deleted: &dyn Fn(u32) -> bool,
     ) -> Result<UpdateSummary, UpdateError> {
-        let Some(first) = (0..self.count()).find(|&index| deleted(index)) else {
+        if !(0..self.count()).any(deleted) {
             return Ok(UpdateSummary::default());
-        };
+        }
         let mut journal = self.journal.take();
         let held = self.lock()?;
-        let (stamp, end) = self.doubt(self.verify(&held, first))?;
+        let (stamp, end) = self.doubt(self.verify_deleted(&held, deleted))?;
         let later = end..stamp.size();
         let removed = update::remove(
             &held,

@@ -6,18 +6,17 @@
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 
 use super::journal::{Failure, Journal};
-use super::scan::FROM;
-use super::table::{Message, Table};
+use super::table::Table;
 use crate::lock::Held;
 use crate::{UpdateError, UpdateSummary};
 
 /// Octets before the end of what is kept that are looked at again before it is cut.
 const WITNESS: u64 = 4096;
 
-/// Removes messages of a locked file. `later` is where mail lies that came after the scan, up to the end of the file.
+/// Removes messages of a locked file, which are [in their places](super::proof). `later` is where mail lies that came after
+/// the scan, up to the end of the file.
 pub(super) fn remove(
     held: &Held<'_>,
     file: &File,
@@ -28,7 +27,6 @@ pub(super) fn remove(
 ) -> Result<UpdateSummary, UpdateError> {
     let mut summary = UpdateSummary::default();
     for (_, message) in table.iter().filter(|&(index, _)| deleted(index)) {
-        check_place(file, message)?;
         summary.removed = summary.removed.saturating_add(1);
         summary.octets = summary.octets.saturating_add(message.octets);
     }
@@ -124,16 +122,5 @@ fn keep(kept: &mut Vec<Range<u64>>, extent: Range<u64>) {
     match kept.last_mut() {
         Some(last) if last.end == extent.start => last.end = extent.end,
         _ => kept.push(extent),
-    }
-}
-
-/// Whether the message still begins where it did: the last look before it is gone.
-fn check_place(file: &File, message: &Message) -> Result<(), UpdateError> {
-    let mut from = [0; FROM.len()];
-    match file.read_exact_at(&mut from, message.from) {
-        Ok(()) if from == FROM => Ok(()),
-        Ok(()) => Err(UpdateError::Changed),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(UpdateError::Changed),
-        Err(error) => Err(UpdateError::Io("read it", error)),
     }
 }

@@ -1,0 +1,106 @@
+//! Whether the messages that are to be removed are still what they were when they were shown: the last look before they
+//! are gone.
+//!
+//! What only an index knows is not removed on its word alone. To the client that deletes it, a message is no more than its
+//! place and its unique-id; both show in its header. To read all of a mailbox that is about to be emptied takes as long as
+//! a login that knows nothing of it.
+
+use std::fs::File;
+use std::io;
+
+use super::digest::HeaderDigest;
+use super::scan::{BORDER, BORDER_BEFORE, FROM, is_border, read_at};
+use super::table::{Message, Table};
+use crate::page_buffer::PageBuffer;
+
+/// Octets read at once: the border, the `From ` line and the header of most messages, and little more.
+const BLOCK: usize = 2048;
+
+/// Whether each message that `deleted` names is in its place. Of the first `unproven` ones that means: one begins there and
+/// the next one where it did, and the header makes the unique-id that was shown; of the others, which this session has
+/// scanned in the same file, that one begins there.
+///
+/// `end` is where the last message of the table ends, which is not looked at: the file ends there, or all of it has been
+/// scanned. Calls `refresh` for each message.
+pub(super) fn are_in_place(
+    file: &File,
+    table: &Table,
+    end: u64,
+    unproven: u32,
+    deleted: &dyn Fn(u32) -> bool,
+    refresh: impl Fn(),
+) -> io::Result<bool> {
+    let mut block = PageBuffer::new(BLOCK);
+    for (index, message) in table.iter().filter(|&(index, _)| deleted(index)) {
+        refresh();
+        let next = index.saturating_add(1);
+        let is_in_place = match table.get(next) {
+            _ if index >= unproven => is_begin(file, message)?,
+            None => has_header(file, message, end, &mut block)?,
+            Some(following) => {
+                let is_looked_at = next < unproven && deleted(next);
+                has_header(file, message, following.from, &mut block)?
+                    && (is_looked_at || is_border(file, following.from)?)
+            }
+        };
+        if !is_in_place {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn is_begin(file: &File, message: &Message) -> io::Result<bool> {
+    let mut from = [0; FROM.len()];
+    let read = read_at(file, &mut from, message.from)?;
+    Ok(read == FROM.len() && from == FROM)
+}
+
+/// Whether a message begins in its place whose header, which ends before `end`, makes its unique-id.
+fn has_header(file: &File, message: &Message, end: u64, block: &mut [u8]) -> io::Result<bool> {
+    let before = message.from.min(BORDER_BEFORE as u64);
+    let border = match before {
+        0 => FROM,
+        _ => BORDER,
+    };
+    let begin = message.from.saturating_sub(before);
+    let mut read = read_up_to(file, block, begin, end)?;
+    if !read.starts_with(border) {
+        return Ok(false);
+    }
+    // The end of the `From ` line, and the header behind it. A file may end within that line: nothing is served then.
+    let line = message.start.saturating_sub(begin);
+    let mut at = message.start.saturating_sub(1);
+    let within = usize::try_from(line.saturating_sub(1)).unwrap_or(usize::MAX);
+    if message.start >= end {
+        return Ok(HeaderDigest::new().finish() == message.digest);
+    }
+    read = match read.get(within..) {
+        Some(rest) if !rest.is_empty() => rest,
+        _ => read_up_to(file, block, at, end)?,
+    };
+    let Some((b'\n', header)) = read.split_first() else {
+        return Ok(false);
+    };
+    let mut digest = HeaderDigest::new();
+    digest.feed(header);
+    at = at.saturating_add(read.len() as u64);
+    while at < end && !digest.has_all() {
+        let more = read_up_to(file, block, at, end)?;
+        if more.is_empty() {
+            return Ok(false);
+        }
+        digest.feed(more);
+        at = at.saturating_add(more.len() as u64);
+    }
+    Ok(digest.finish() == message.digest)
+}
+
+/// One read from `at` on, at most up to `end`.
+fn read_up_to<'a>(file: &File, block: &'a mut [u8], at: u64, end: u64) -> io::Result<&'a [u8]> {
+    let left = usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX);
+    let length = block.len().min(left);
+    let room = block.get_mut(..length).unwrap_or_default();
+    let read = read_at(file, room, at)?;
+    Ok(room.get(..read).unwrap_or_default())
+}
