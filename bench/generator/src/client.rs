@@ -12,10 +12,16 @@ use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::os::fd::OwnedFd;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A server that says nothing for this long has failed.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A reply that has not ended after this time has failed, whatever the server goes on saying.
+const MAX_REPLY: Duration = Duration::from_secs(300);
+
+/// Octets of a line; RFC 2449 allows 512.
+const MAX_LINE: usize = 8 * 1024;
 
 /// More than a socket buffers.
 const BUFFER_OCTETS: usize = 256 * 1024;
@@ -167,6 +173,7 @@ impl Client {
     /// # Errors
     /// As [`Client::reply`].
     pub fn multiline_into(&mut self, mut take: impl FnMut(&[u8])) -> Outcome<()> {
+        let end = Instant::now() + MAX_REPLY;
         let first = self.line_end()?;
         if !self.buffer[self.start..first].starts_with(b"+OK") {
             return self.reply();
@@ -189,6 +196,9 @@ impl Client {
             if ended {
                 return Ok(());
             }
+            if Instant::now() > end {
+                return Err("a reply without end".into());
+            }
             self.fill()?;
         }
     }
@@ -204,6 +214,9 @@ impl Client {
                 };
             }
             let held = self.end - self.start;
+            if held > MAX_LINE {
+                return Err("a line without end".into());
+            }
             self.fill()?;
             looked = self.start + held;
         }

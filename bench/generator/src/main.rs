@@ -76,20 +76,30 @@ fn run(options: &Options) -> Outcome<()> {
             .count();
         let (now, later) = rest.split_at(same);
         for format in [Format::Mbox, Format::Maildir] {
-            do_work(now, format, set_up, options, &mut table);
+            do_work(now, format, set_up, options, &mut table)?;
         }
         rest = later;
     }
-    let text = format!("{}\n{}", table.markdown(), table.standing());
-    print!("{text}");
+    print!("{}", table.report());
+    write(&table, options)
+}
+
+/// Writes what there is, so that a run which is interrupted has not been for nothing.
+fn write(table: &Table, options: &Options) -> Outcome<()> {
     if let Some(path) = &options.output {
-        std::fs::write(path, text)?;
+        std::fs::write(path, table.report())?;
     }
     Ok(())
 }
 
-/// Has every server do each piece of work in turn, round after round.
-fn do_work(works: &[&Work], format: Format, set_up: SetUp, options: &Options, table: &mut Table) {
+/// Has every server do each piece of work in turn, round after round. Rows are told as soon as they are complete.
+fn do_work(
+    works: &[&Work],
+    format: Format,
+    set_up: SetUp,
+    options: &Options,
+    table: &mut Table,
+) -> Outcome<()> {
     let mut instances = Vec::new();
     for server in servers::ALL {
         let has_work = works.iter().any(|work| work.is_for(server, format));
@@ -113,6 +123,7 @@ fn do_work(works: &[&Work], format: Format, set_up: SetUp, options: &Options, ta
         } else {
             work.rounds
         });
+        let known = table.len();
         for round in 1..=rounds {
             instances.retain_mut(|instance| {
                 if !work.is_for(instance.server, format) {
@@ -134,7 +145,10 @@ fn do_work(works: &[&Work], format: Format, set_up: SetUp, options: &Options, ta
                 true
             });
         }
+        eprint!("{}", table.rows_behind(known));
+        write(table, options)?;
     }
+    Ok(())
 }
 
 /// Takes the descriptors that are allowed; the servers inherit the limit.

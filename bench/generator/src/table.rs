@@ -58,12 +58,30 @@ impl Table {
     }
 
     /// The table as Markdown.
-    pub fn markdown(&self) -> String {
+    fn markdown(&self) -> String {
         let mut text = String::from(
             "| work | server | median | spread | ours is better | cost | spread | ours is better | |\n\
              |---|---|--:|---|--:|--:|---|--:|---|\n",
         );
-        for row in &self.rows {
+        text += &self.rows_behind(0);
+        if !self.failures.is_empty() {
+            text += "\nNot measured:\n\n";
+            for failure in &self.failures {
+                let _infallible = writeln!(text, "- {failure}");
+            }
+        }
+        text
+    }
+
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// The rows behind the first so many, as Markdown.
+    pub fn rows_behind(&self, known: usize) -> String {
+        let mut text = String::new();
+        for row in self.rows.iter().skip(known) {
             for (index, entry) in row.entries.iter().enumerate() {
                 let name = if index == 0 { row.name.as_str() } else { "" };
                 let main = row.cells(entry, |turn| Some(turn.main));
@@ -76,17 +94,16 @@ impl Table {
                 );
             }
         }
-        if !self.failures.is_empty() {
-            text += "\nNot measured:\n\n";
-            for failure in &self.failures {
-                let _infallible = writeln!(text, "- {failure}");
-            }
-        }
         text
     }
 
+    /// The whole report.
+    pub fn report(&self) -> String {
+        format!("{}\n{}", self.markdown(), self.standing())
+    }
+
     /// How ours stands against the best rival, row by row.
-    pub fn standing(&self) -> String {
+    fn standing(&self) -> String {
         let mut text = String::from(
             "| work | best rival | ours is better | its cost against the least | ours is better |\n\
              |---|---|--:|---|--:|\n",
