@@ -20,6 +20,7 @@ mod access;
 mod connections;
 mod event_loop;
 mod greeting;
+mod pace;
 pub mod proxy_header;
 mod refusals;
 mod slots;
