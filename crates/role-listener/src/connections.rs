@@ -11,7 +11,7 @@ use crate::greeting::{greet, refuse};
 use crate::slots::{Key, Slots};
 use crate::source::{Counted, Source};
 use crate::strangers::{Strangers, Ticket};
-use crate::waiting::{Next, Waiting};
+use crate::waiting::Waiting;
 
 /// A client that has not spoken yet, or whose connection is about to be handed on.
 #[derive(Debug)]
@@ -70,8 +70,6 @@ pub struct HandedOn {
     pub peer: Option<IpAddr>,
     /// Its session is to end, or has been told to.
     is_ending: bool,
-    /// It has been held against the pace at which sessions are started.
-    is_paced: bool,
 }
 
 /// One connection.
@@ -178,39 +176,21 @@ impl Connections {
                 id: silent.id,
                 peer: silent.peer.map(|peer| peer.ip()),
                 is_ending: false,
-                is_paced: false,
             });
         }
     }
 
-    /// It is to be told by [`Connections::logged_in`]. False: it has ended.
-    pub fn paced(&mut self, key: Key) -> bool {
-        match self.slots.find(key) {
-            Some(Connection {
-                state: State::HandedOn(handed_on),
-                ..
-            }) => {
-                handed_on.is_paced = true;
-                true
-            }
-            _ => false,
-        }
-    }
-
-    /// Auth has consented. One that was about to end may get away with it. True: it had been [`Connections::paced`].
-    pub fn logged_in(&mut self, key: Key) -> bool {
+    /// Auth has consented. One that was about to end may get away with it.
+    pub fn logged_in(&mut self, key: Key) {
         self.forget_stranger(key);
-        let Some(Connection {
+        if let Some(Connection {
             state: State::HandedOn(handed_on),
             ..
         }) = self.slots.find(key)
-        else {
-            return false;
-        };
-        if std::mem::take(&mut handed_on.is_ending) {
+            && std::mem::take(&mut handed_on.is_ending)
+        {
             self.ending = self.ending.saturating_sub(1);
         }
-        std::mem::take(&mut handed_on.is_paced)
     }
 
     /// Takes one out that has ended; its count by source is the caller's.
@@ -289,14 +269,14 @@ impl Connections {
         self.waiting.push(source, key, weight);
     }
 
-    /// The next one in line, which is out of it then; see [`Waiting::pop`].
-    pub fn next_waiting(&mut self, most: Option<u32>) -> Option<Next> {
-        self.waiting.pop(most)
+    /// The next one in line, which is out of it then.
+    pub fn next_waiting(&mut self) -> Option<(Option<Source>, Key)> {
+        self.waiting.pop()
     }
 
     /// The one that was in line goes first again.
-    pub fn wait_again(&mut self, next: Next) {
-        self.waiting.push_front(next);
+    pub fn wait_again(&mut self, source: Option<Source>, key: Key) {
+        self.waiting.push_front(source, key);
     }
 
     /// Somebody is in line.
@@ -456,17 +436,6 @@ mod tests {
         }
         assert_eq!(connections.to_end(POLITE, now), None);
         assert_eq!(connections.taken(), 4);
-    }
-
-    #[test]
-    fn a_login_tells_once_that_it_was_paced() {
-        let (mut connections, keys, now) = handed_on(2);
-        assert!(connections.paced(keys[0]));
-        assert!(connections.logged_in(keys[0]));
-        assert!(!connections.logged_in(keys[0]));
-        assert!(!connections.logged_in(keys[1]));
-        let silent = connections.insert(silent(9, now), None, GREEDY, now);
-        assert!(!connections.paced(silent), "no session yet");
     }
 
     #[test]

@@ -17,7 +17,6 @@ use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 
 use crate::connections::{Connections, Silent, State};
-use crate::pace::Pace;
 use crate::proxy_header;
 use crate::refusals::Refusals;
 use crate::slots::Key;
@@ -54,9 +53,6 @@ pub struct EventLoop<'a> {
     epoll: OwnedFd,
     listening: Vec<Listening>,
     spawner: Option<Channel>,
-    /// The channel to it has no room, and will be told to have it again.
-    is_spawner_busy: bool,
-    pace: Pace,
     connections: Connections,
     sources: Sources,
     next_id: u64,
@@ -89,8 +85,6 @@ impl<'a> EventLoop<'a> {
             epoll,
             listening: Vec::new(),
             spawner: None,
-            is_spawner_busy: false,
-            pace: Pace::default(),
             connections: Connections::default(),
             sources: Sources::default(),
             next_id: since_epoch.as_secs() << 24,
@@ -132,15 +126,12 @@ impl<'a> EventLoop<'a> {
                 }
             }
             self.drop_overdue(now);
-            self.hand_on_waiting(now);
             self.accept_again(now);
         }
     }
 
     fn timeout(&mut self) -> Option<Timespec> {
-        let is_paced = self.connections.are_waiting() && !self.is_spawner_busy;
-        let paced = self.pace.due().filter(|_| is_paced);
-        let due = [self.connections.next_deadline(), self.exhausted, paced]
+        let due = [self.connections.next_deadline(), self.exhausted]
             .into_iter()
             .flatten()
             .min()?;
@@ -303,7 +294,7 @@ impl<'a> EventLoop<'a> {
             Some(State::Silent(silent)) => {
                 // No octets and yet readable: it has gone, and nobody needs to be started for it.
                 match socket::readable_octets(&silent.socket) {
-                    Ok(octets) if octets > 0 && silent.deadline > now => self.hand_on(key, now),
+                    Ok(octets) if octets > 0 && silent.deadline > now => self.hand_on(key),
                     _ => self.end(key),
                 }
             }
@@ -313,12 +304,7 @@ impl<'a> EventLoop<'a> {
             {
                 self.end(key);
             }
-            Some(State::HandedOn(_)) => {
-                let was_paced = self.connections.logged_in(key);
-                if was_paced {
-                    self.pace.give_back();
-                }
-            }
+            Some(State::HandedOn(_)) => self.connections.logged_in(key),
             None => {}
         }
     }

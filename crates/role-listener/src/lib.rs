@@ -20,7 +20,6 @@ mod access;
 mod connections;
 mod event_loop;
 mod greeting;
-mod pace;
 pub mod proxy_header;
 mod refusals;
 mod slots;

@@ -21,16 +21,6 @@ struct Queue {
     turn: u64,
 }
 
-/// One whose turn it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Next {
-    source: Line,
-    /// The connection.
-    pub key: Key,
-    /// Connections that its source had lately.
-    pub weight: u32,
-}
-
 /// The lines of all sources. Entries may outlive their connections; see [`Waiting::retain`].
 #[derive(Debug, Default)]
 pub struct Waiting {
@@ -43,7 +33,7 @@ pub struct Waiting {
     /// The next turn is the lightest line's.
     is_lightest: bool,
     /// Given back, and next whatever the turns are.
-    returned: Option<Next>,
+    returned: Option<(Line, Key)>,
     len: usize,
 }
 
@@ -70,61 +60,45 @@ impl Waiting {
         self.len = self.len.saturating_add(1);
     }
 
-    /// The next connection; the turn goes to another source. With `most`, the next of those whose sources had no more connections
-    /// than that lately.
-    pub fn pop(&mut self, most: Option<u32>) -> Option<Next> {
+    /// The next connection, and its source; the turn goes to another source.
+    pub fn pop(&mut self) -> Option<(Line, Key)> {
         let next = match self.returned.take() {
             Some(returned) => returned,
-            None => self.pop_in_turn(most)?,
+            None => self.pop_in_turn()?,
         };
         self.len = self.len.saturating_sub(1);
         Some(next)
     }
 
-    fn pop_in_turn(&mut self, most: Option<u32>) -> Option<Next> {
-        let lightest = self.weights.first().copied();
-        let source = match most {
-            Some(most) => lightest.filter(|&(weight, ..)| weight <= most)?.2,
-            None => {
-                self.is_lightest = !self.is_lightest;
-                if self.is_lightest {
-                    lightest?.2
-                } else {
-                    self.turns.first()?.1
-                }
-            }
-        };
+    fn pop_in_turn(&mut self) -> Option<(Line, Key)> {
+        self.is_lightest = !self.is_lightest;
+        let source = if self.is_lightest {
+            self.weights.first().map(|&(_, _, source)| source)
+        } else {
+            self.turns.first().map(|&(_, source)| source)
+        }?;
         let mut queue = self.take(source)?;
-        let (key, weight) = (queue.keys.pop_front()?, queue.weight);
+        let key = queue.keys.pop_front()?;
         if !queue.keys.is_empty() {
             queue.turn = self.last_turn();
             self.put(source, queue);
         }
-        Some(Next {
-            source,
-            key,
-            weight,
-        })
+        Some((source, key))
     }
 
     /// Gives back what [`Waiting::pop`] gave last: its turn has not been.
-    pub fn push_front(&mut self, next: Next) {
-        self.len = self.len.saturating_add(1);
-        if let Some(Next {
-            source,
-            key,
-            weight,
-        }) = self.returned.replace(next)
-        {
+    pub fn push_front(&mut self, source: Line, key: Key) {
+        if let Some((source, key)) = self.returned.replace((source, key)) {
             // Nobody gives back two.
             self.len = self.len.saturating_sub(1);
-            self.push(source, key, weight);
+            self.push(source, key, 0);
         }
+        self.len = self.len.saturating_add(1);
     }
 
     /// Forgets the connections that `keep` does not want.
     pub fn retain(&mut self, mut keep: impl FnMut(Key) -> bool) {
-        self.returned = self.returned.filter(|next| keep(next.key));
+        self.returned = self.returned.filter(|&(_, key)| keep(key));
         self.lines.retain(|_, queue| {
             queue.keys.retain(|&key| keep(key));
             !queue.keys.is_empty()
@@ -168,8 +142,8 @@ mod tests {
     }
 
     fn all(waiting: &mut Waiting) -> Vec<u64> {
-        std::iter::from_fn(|| waiting.pop(None))
-            .map(|next| next.key.to_bits())
+        std::iter::from_fn(|| waiting.pop())
+            .map(|(_, key)| key.to_bits())
             .collect()
     }
 
@@ -200,11 +174,11 @@ mod tests {
             waiting.push(attacker, key(number), 3);
         }
         for turn in 0..10 {
-            let _flood = waiting.pop(None).unwrap();
+            let _flood = waiting.pop().unwrap();
             // It comes at any time.
             let polite = Some(Source::V4(turn));
             waiting.push(polite, key(1000), 1);
-            let next = [(); 2].map(|()| waiting.pop(None).unwrap().source);
+            let next = [waiting.pop(), waiting.pop()].map(|next| next.unwrap().0);
             assert!(next.contains(&polite), "{next:?}");
         }
     }
@@ -218,7 +192,7 @@ mod tests {
             for number in newcomers.by_ref().take(2) {
                 waiting.push(Some(Source::V4(number)), key(number.into()), 1);
             }
-            waiting.pop(None).unwrap().source == FLOOD
+            waiting.pop().unwrap().0 == FLOOD
         });
         assert!(waited.is_some(), "ten turns");
     }
@@ -230,15 +204,15 @@ mod tests {
             waiting.push(source, key(number), 1);
         }
         for _ in 0..2 {
-            let next = waiting.pop(None).unwrap();
-            waiting.push_front(next);
+            let (source, next) = waiting.pop().unwrap();
+            waiting.push_front(source, next);
         }
         assert_eq!(waiting.len(), 3);
         assert_eq!(all(&mut waiting), [0, 10, 1]);
         // The last one of its line, too.
         waiting.push(POLITE, key(10), 1);
-        let next = waiting.pop(None).unwrap();
-        waiting.push_front(next);
+        let (source, next) = waiting.pop().unwrap();
+        waiting.push_front(source, next);
         waiting.push(FLOOD, key(0), 0);
         assert_eq!(all(&mut waiting), [10, 0]);
         assert_nothing_left(&waiting);
@@ -250,25 +224,11 @@ mod tests {
         for (source, number) in [(FLOOD, 0), (FLOOD, 1), (POLITE, 10)] {
             waiting.push(source, key(number), 1);
         }
-        let next = waiting.pop(None).unwrap();
-        waiting.push_front(next);
+        let (source, next) = waiting.pop().unwrap();
+        waiting.push_front(source, next);
         waiting.retain(|key| key.to_bits() == 1);
         assert_eq!(waiting.len(), 1);
         assert_eq!(all(&mut waiting), [1]);
-        assert_nothing_left(&waiting);
-    }
-
-    #[test]
-    fn those_that_are_wanted_may_be_only_the_light_ones() {
-        let mut waiting = Waiting::default();
-        for number in 0..3 {
-            waiting.push(FLOOD, key(number), 3);
-        }
-        assert_eq!(waiting.pop(Some(2)), None);
-        waiting.push(POLITE, key(10), 2);
-        assert_eq!(waiting.pop(Some(2)).unwrap().key, key(10));
-        assert_eq!(waiting.pop(Some(2)), None);
-        assert_eq!(all(&mut waiting), [0, 1, 2]);
         assert_nothing_left(&waiting);
     }
 }

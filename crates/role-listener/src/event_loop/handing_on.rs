@@ -11,7 +11,6 @@ use rustix::event::epoll;
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::{EventLoop, SPAWNER, add};
-use crate::pace::FEW;
 use crate::slots::Key;
 
 impl EventLoop<'_> {
@@ -21,9 +20,8 @@ impl EventLoop<'_> {
         let flags = epoll::EventFlags::OUT | epoll::EventFlags::ET;
         add(&self.epoll, &channel, SPAWNER, flags)?;
         self.spawner = Some(channel);
-        self.is_spawner_busy = false;
         self.give_orders();
-        self.hand_on_waiting(Instant::now());
+        self.hand_on_waiting();
         Ok(())
     }
 
@@ -32,9 +30,8 @@ impl EventLoop<'_> {
             // The master will send its successor.
             self.spawner = None;
         } else {
-            self.is_spawner_busy = false;
             self.give_orders();
-            self.hand_on_waiting(Instant::now());
+            self.hand_on_waiting();
         }
     }
 
@@ -63,28 +60,20 @@ impl EventLoop<'_> {
         }
     }
 
-    /// Puts the connection in line for the session spawner, and hands on whose turn it is. Nobody overtakes those in line.
-    pub(super) fn hand_on(&mut self, key: Key, now: Instant) {
-        let source = self.connections.source(key);
-        let lately = source.map_or(0, |source| self.sources.count(source));
-        self.connections.wait(key, lately);
-        self.hand_on_waiting(now);
+    /// Gives the connection to the session spawner, or puts it in line. Nobody overtakes those in line: their turn comes when
+    /// the channel is nearly empty again, which it never would be while others fill it.
+    pub(super) fn hand_on(&mut self, key: Key) {
+        if self.connections.are_waiting() || !self.try_hand_on(key) {
+            let source = self.connections.source(key);
+            let lately = source.map_or(0, |source| self.sources.count(source));
+            self.connections.wait(key, lately);
+        }
     }
 
-    /// As many as the channel has room for and the pace allows. Without room, the turn of the next comes when the channel is nearly
-    /// empty again, which it never would be while others fill it.
-    pub(super) fn hand_on_waiting(&mut self, now: Instant) {
-        let sessions = self.configuration.sessions;
-        while !self.is_spawner_busy && self.connections.are_waiting() {
-            let is_allowed = self.pace.allows(sessions, now);
-            let Some(next) = self.connections.next_waiting((!is_allowed).then_some(FEW)) else {
-                return;
-            };
-            if !self.try_hand_on(next.key) {
-                return self.connections.wait_again(next);
-            }
-            if next.weight > FEW && self.connections.paced(next.key) {
-                self.pace.take(sessions, now);
+    fn hand_on_waiting(&mut self) {
+        while let Some((source, key)) = self.connections.next_waiting() {
+            if !self.try_hand_on(key) {
+                return self.connections.wait_again(source, key);
             }
         }
     }
@@ -127,10 +116,7 @@ impl EventLoop<'_> {
                 }
                 true
             }
-            Err(ChannelError::WouldBlock) => {
-                self.is_spawner_busy = true;
-                false
-            }
+            Err(ChannelError::WouldBlock) => false,
             Err(ChannelError::Closed) => {
                 // The master will send its successor.
                 self.spawner = None;
