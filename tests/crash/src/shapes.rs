@@ -47,7 +47,7 @@ pub fn message(name: &str, octets: usize) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// All twelve.
+/// All thirteen.
 pub fn all() -> Vec<Shape> {
     let mut random = Random::new(1);
     let mut mixed = |count: usize, most: usize| -> Vec<Vec<u8>> {
@@ -130,6 +130,12 @@ pub fn all() -> Vec<Shape> {
             vec![message("same", 4_096); 12],
             &[1, 2, 5, 8],
         ),
+        // The new end is where the one that is moved comes from.
+        shape(
+            "one before another of its length",
+            vec![message("a", 600), message("b", 600)],
+            &[0],
+        ),
         late,
     ]
 }
@@ -139,9 +145,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_are_twelve_and_each_loses_what_is_deleted() {
+    fn there_are_thirteen_and_each_loses_what_is_deleted() {
         let shapes = all();
-        assert_eq!(shapes.len(), 12);
+        assert_eq!(shapes.len(), 13);
         for shape in shapes {
             let deleted: usize = shape
                 .deleted

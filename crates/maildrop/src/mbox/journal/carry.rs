@@ -29,6 +29,9 @@ const OCTETS_OF_STAT: u64 = 512;
 /// NULs that say that the mailbox has not been cut yet: more than one, in case that somebody's mail begins with one.
 const MARK: u64 = 16;
 
+/// A gap from which on the source of the last batch can be kept clear of that mark by making the batch shorter.
+const CLEAR_OF_MARK: u64 = 2 * MARK;
+
 /// How the cut ended.
 enum Cut {
     /// The mailbox ends where it should, or others have put mail there since.
@@ -128,8 +131,11 @@ impl Journal {
             area: wanted,
             ..job.clone()
         };
+        let gap = plan.gap(job.target);
+        // One of the batches will have to be copied: the gap grows, but need not.
+        let is_needed = 0 < gap && gap < CLEAR_OF_MARK;
         let mut area = match self.next_batch(&with_area, &plan.stream()) {
-            Some(batch) if batch.copied => wanted,
+            Some(batch) if batch.copied || is_needed => wanted,
             _ => 0,
         };
         loop {
@@ -137,6 +143,7 @@ impl Journal {
             let taken = take_space(&self.file, whole.max(KEPT_OCTETS));
             match taken {
                 Ok(()) => return Ok(area),
+                Err(error) if area == 0 && is_needed => return Err(error),
                 // The least there is. What has to be written later must not fail then.
                 Err(_) if area == 0 => return take_space(&self.file, base).map(|()| 0),
                 Err(_) => area = (area / 4).saturating_sub(area / 4 % BLOCK_OF_DISK),
@@ -210,12 +217,20 @@ impl Journal {
         let gap = stream.source()?.saturating_sub(target);
         let left = job.total.saturating_sub(position);
         let worthwhile = (job.area / WORTHWHILE_SHARE).max(BLOCK_OF_DISK).min(left);
-        let copied = job.area > 0 && 0 < gap && gap < worthwhile;
-        let length = match gap {
+        let overlaps = job.area > 0 && 0 < gap && gap < worthwhile;
+        let copied = (true, job.area.min(self.batch));
+        let length = gap.min(self.batch).min(left);
+        // The mark behind the last batch must not be where that comes from: until the record Final, a replay needs it.
+        let is_marked = length == left && gap.saturating_sub(length) < MARK;
+        let (copied, length) = match gap {
             // It stays where it is.
-            0 => self.batch,
-            _ if copied => job.area.min(self.batch),
-            _ => gap.min(self.batch),
+            0 => (false, self.batch),
+            _ if overlaps => copied,
+            _ if !is_marked => (false, length),
+            // The rest is another one.
+            CLEAR_OF_MARK.. => (false, length.min(gap.saturating_sub(MARK))),
+            _ if job.area > 0 => copied,
+            _ => (false, length),
         };
         Some(Batch {
             position,
@@ -251,11 +266,16 @@ impl Journal {
 
     /// All is in its place: says so, in the mailbox and then in the journal.
     pub(super) fn close(&mut self, mailbox: &File, job: &Job) -> Result<(), Trouble> {
-        mailbox
-            .write_all_at(&vec![0; mark_octets(job)], job.new_size())
-            .doing("mark its new end")?;
+        self.mark(mailbox, job)?;
         mailbox.sync_data().doing("sync the mailbox")?;
         self.record(State::Final(job.clone()))
+    }
+
+    /// Says in the mailbox that it has not been cut yet.
+    pub(super) fn mark(&self, mailbox: &File, job: &Job) -> Result<(), Trouble> {
+        mailbox
+            .write_all_at(&vec![0; mark_octets(job)], job.new_size())
+            .doing("mark its new end")
     }
 
     /// Cuts the mailbox, unless that has been done before.

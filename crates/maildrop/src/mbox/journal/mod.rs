@@ -12,7 +12,7 @@
 //! | begin | sums up the stream, takes disk space, writes the plan | a full disk stops nothing halfway |
 //! | Move | writes the batch, where source and target overlap, and the record; syncs the journal | the batch can be done again |
 //! | apply | writes the batch at its place; syncs the mailbox | no later record is true too early |
-//! | close | writes NULs behind the last octet moved; syncs the mailbox | mail begins with `From `: a NUL there says "not cut yet" |
+//! | close | writes NULs behind the last octet moved, but not where a batch without a copy comes from; syncs the mailbox | mail begins with `From `: a NUL there says "not cut yet" |
 //! | Final | writes the record; syncs | |
 //! | cut | truncates the mailbox, which kept its size so far; syncs | mail that others append lies behind the old end until now |
 //! | Idle | wipes the journal, writes the record; syncs | no stale plan meets a changed mailbox |

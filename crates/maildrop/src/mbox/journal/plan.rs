@@ -44,6 +44,12 @@ impl Plan {
         self.total
     }
 
+    /// Octets between where the stream begins and where it belongs.
+    pub(super) fn gap(&self, target: u64) -> u64 {
+        let first = self.extents.first().map_or(target, |extent| extent.start);
+        first.saturating_sub(target)
+    }
+
     pub(super) fn encode(&self) -> Vec<u8> {
         let numbers = |extent: &Range<u64>| [extent.start, extent.end.saturating_sub(extent.start)];
         self.extents

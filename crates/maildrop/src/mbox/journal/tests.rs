@@ -465,3 +465,34 @@ fn after_a_failed_sync_even_an_idle_journal_is_written_again() {
     assert!(bench.journal_octets() != before);
     bench.assert_idle();
 }
+
+#[test]
+fn the_mark_is_not_where_the_last_batch_comes_from() {
+    // A deleted message of so many octets, and a kept one.
+    let sizes = [8, 15, 16, 17, 31, 32, 33, 60].into_iter();
+    let nearly = |deleted: usize| deleted.saturating_sub(18).max(8)..deleted + 3;
+    for (deleted, kept) in
+        sizes.flat_map(|deleted| nearly(deleted).map(move |kept| (deleted, kept)))
+    {
+        for batch in [7, MAX_AREA] {
+            let of = |octets: usize| [b"From x\n\n", &vec![b'x'; octets - 8][..]].concat();
+            let bench = Bench::with(&[of(deleted), of(kept)].concat());
+            let held = bench.held();
+            let (target, size) = (deleted as u64, (deleted + kept) as u64);
+            let mut journal = bench.steward.journal().with_batch(batch);
+            let extents = std::iter::once(target..size).collect();
+            let (job, plan) = journal
+                .begin(&held, &bench.mailbox, 0, extents, size)
+                .unwrap();
+            journal
+                .move_from(&held, &bench.mailbox, &job, plan.stream())
+                .unwrap();
+            journal.mark(&bench.mailbox, &job).unwrap();
+            drop(held);
+            // Before the record Final.
+            bench.append(LATE);
+            assert_eq!(bench.recover(), FINISHED, "{deleted} {kept} {batch}");
+            assert!(bench.content() == [&of(kept), LATE].concat());
+        }
+    }
+}
