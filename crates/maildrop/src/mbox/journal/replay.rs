@@ -134,18 +134,7 @@ impl Journal {
         if self.file.metadata().doing("examine the journal")?.len() < end {
             return Ok(false);
         }
-        let mut sum = Sum::new(job.key);
-        read_range(
-            held,
-            &self.file,
-            start..end,
-            &mut PageBuffer::new(BLOCK),
-            |block| {
-                sum.feed(block);
-                Ok(())
-            },
-        )?;
-        Ok(sum.finish() == batch.sum)
+        Ok(sum_of(held, &self.file, job.key, start..end)? == batch.sum)
     }
 
     fn replay(
