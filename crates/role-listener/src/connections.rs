@@ -83,6 +83,22 @@ pub struct Connection {
     stranger: Option<Ticket>,
 }
 
+impl Connection {
+    fn silent(&mut self) -> Option<&mut Silent> {
+        match &mut self.state {
+            State::Silent(silent) => Some(silent),
+            State::HandedOn(_) => None,
+        }
+    }
+
+    fn handed_on(&mut self) -> Option<&mut HandedOn> {
+        match &mut self.state {
+            State::Silent(_) => None,
+            State::HandedOn(handed_on) => Some(handed_on),
+        }
+    }
+}
+
 /// All connections.
 #[derive(Debug, Default)]
 pub struct Connections {
@@ -157,13 +173,7 @@ impl Connections {
 
     /// One that is here.
     pub fn silent(&mut self, key: Key) -> Option<&mut Silent> {
-        match self.slots.find(key) {
-            Some(Connection {
-                state: State::Silent(silent),
-                ..
-            }) => Some(silent),
-            _ => None,
-        }
+        self.slots.find(key)?.silent()
     }
 
     /// Others serve it from now on; this is our end of its lease.
@@ -183,10 +193,7 @@ impl Connections {
     /// Auth has consented. One that was about to end may get away with it.
     pub fn logged_in(&mut self, key: Key) {
         self.forget_stranger(key);
-        if let Some(Connection {
-            state: State::HandedOn(handed_on),
-            ..
-        }) = self.slots.find(key)
+        if let Some(handed_on) = self.slots.find(key).and_then(Connection::handed_on)
             && std::mem::take(&mut handed_on.is_ending)
         {
             self.ending = self.ending.saturating_sub(1);
@@ -217,11 +224,7 @@ impl Connections {
     /// One that has been handed on is to end: [`Connections::next_order`] will name its session.
     pub fn begin_to_end(&mut self, key: Key) {
         self.forget_stranger(key);
-        let Some(Connection {
-            state: State::HandedOn(handed_on),
-            ..
-        }) = self.slots.find(key)
-        else {
+        let Some(handed_on) = self.slots.find(key).and_then(Connection::handed_on) else {
             return;
         };
         if !std::mem::replace(&mut handed_on.is_ending, true) {
@@ -318,23 +321,14 @@ impl Connections {
 
 /// The session of a connection that is about to end.
 fn ending(slots: &mut Slots<Connection>, key: Key) -> Option<SessionId> {
-    match slots.find(key) {
-        Some(Connection {
-            state: State::HandedOn(handed_on),
-            ..
-        }) if handed_on.is_ending => Some(handed_on.id),
-        _ => None,
-    }
+    let handed_on = slots.find(key)?.handed_on()?;
+    handed_on.is_ending.then_some(handed_on.id)
 }
 
 fn is_silent(slots: &mut Slots<Connection>, key: Key) -> bool {
-    matches!(
-        slots.find(key),
-        Some(Connection {
-            state: State::Silent(_),
-            ..
-        })
-    )
+    slots
+        .find(key)
+        .is_some_and(|found| found.silent().is_some())
 }
 
 #[cfg(test)]

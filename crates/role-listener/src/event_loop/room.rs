@@ -41,19 +41,20 @@ impl EventLoop<'_> {
     ) {
         let address = peer.map(|peer| peer.ip());
         let mut silent = self.silent(socket, peer, implicit_tls, now);
-        if address.is_some_and(|address| is_proxy(&self.configuration, address)) {
+        let is_proxy = address.is_some_and(|address| is_proxy(&self.configuration, address));
+        let room = match is_proxy {
             // Who is to go depends on who comes.
-            if self.connections.len() >= self.most() {
-                silent.refuse(TOO_MANY);
-                return self.full.add(&self.logger, now, "sessions limit", address);
-            }
-            silent.awaits_header = true;
-            return self.watch(silent, None, None, now);
-        }
-        let Some(room) = self.room_for(address, self.connections.taken(), now) else {
+            true => (self.connections.len() < self.most()).then_some(Room::Free),
+            false => self.room_for(address, self.connections.taken(), now),
+        };
+        let Some(room) = room else {
             silent.refuse(TOO_MANY);
             return self.full.add(&self.logger, now, "sessions limit", address);
         };
+        if is_proxy {
+            silent.awaits_header = true;
+            return self.watch(silent, None, None, now);
+        }
         match self.limit(address, now) {
             Ok(counted) if silent.greet() => {
                 self.make(room, now);
