@@ -55,7 +55,7 @@ impl Allow {
 
 /// A condition on one argument: on its lower 32 bits, which are all of a C `int`. Not for pointers,
 /// whose target a filter cannot see anyway.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ArgRule {
     index: u8,
     mask: u32,
@@ -141,6 +141,35 @@ impl Policy {
     /// The tables are too long for the kernel (4,096 instructions; the longest role has a tenth of
     /// that).
     pub fn compile(&self) -> Result<Program, ConfineError> {
+        self.program(bpf::compile(&self.answers(), self.deny))
+    }
+
+    /// The filter for a process in which that of `outer` is in force already, as in a child of one that is confined by it.
+    /// Of two filters the stricter answer counts, so this one need not say what that one says: it is much shorter, and a
+    /// kernel takes time to install it for each instruction.
+    ///
+    /// # Errors
+    /// Those of [`compile`](Self::compile).
+    pub fn compile_inside(&self, outer: &Policy) -> Result<Program, ConfineError> {
+        let outer_answers = outer.answers();
+        let inner = bpf::Inside {
+            answers: &self.answers(),
+            deny: self.deny,
+            outer: &outer_answers,
+            outer_deny: outer.deny,
+        };
+        self.program(inner.compile())
+    }
+
+    fn program(&self, filter: Option<Vec<libc::sock_filter>>) -> Result<Program, ConfineError> {
+        Ok(Program {
+            name: self.name,
+            filter: filter.ok_or(ConfineError::NotInForce("seccomp: the table is too long"))?,
+        })
+    }
+
+    /// The answer to each call that is not denied as usual.
+    fn answers(&self) -> BTreeMap<u32, bpf::Answer<'_>> {
         let mut answers: BTreeMap<u32, bpf::Answer<'_>> = PROBES
             .iter()
             .filter_map(|probe| u32::try_from(probe.syscall).ok())
@@ -165,12 +194,7 @@ impl Policy {
             };
             answers.insert(number, answer);
         }
-        let filter = bpf::compile(&answers, self.deny)
-            .ok_or(ConfineError::NotInForce("seccomp: the table is too long"))?;
-        Ok(Program {
-            name: self.name,
-            filter,
-        })
+        answers
     }
 }
 

@@ -385,12 +385,11 @@ fn the_root_directory_is_changed() {
 /// confine themselves.
 fn a_confined_spawner_confines_its_children_further() {
     let root = is_root("a_confined_spawner_confines_its_children_further (with a change of users)");
-    let spawner_program = Policy::new("spawner", &[BASE, PANIC, MESSAGES, FORK, IDENTITY, CONFINE])
-        .compile()
-        .unwrap();
-    let child_program = Policy::new("child", &[BASE, PANIC, MESSAGES])
-        .compile()
-        .unwrap();
+    let spawner = Policy::new("spawner", &[BASE, PANIC, MESSAGES, FORK, IDENTITY, CONFINE]);
+    let child = Policy::new("child", &[BASE, PANIC, MESSAGES]);
+    let spawner_program = spawner.compile().unwrap();
+    let child_program = child.compile_inside(&spawner).unwrap();
+    assert!(child_program.instructions() < child.compile().unwrap().instructions());
     let own = Identity::own();
     let (spawner, user) = match &own {
         Some(own) => (own.clone(), own.clone()),
@@ -433,13 +432,22 @@ fn a_confined_spawner_confines_its_children_further() {
             assert_eq!(missing, "");
             assert_done(process::wait(child).unwrap());
         }
-        assert_killed_by_filter(in_child(|| {
-            Sandbox::new(&child_program)
-                .identity(&user)
-                .landlock_inherited()
-                .enter()
-                .unwrap();
-            drop(process::fork());
-        }));
+        // What the spawner may do and the child not, and what neither may.
+        let forbidden: [fn(); 4] = [
+            || drop(process::fork()),
+            || drop(rustix::process::umask(rustix::fs::Mode::empty())),
+            || drop(rustix::thread::set_no_new_privs(true)),
+            || drop(TcpListener::bind("127.0.0.1:0")),
+        ];
+        for forbidden in forbidden {
+            assert_killed_by_filter(in_child(|| {
+                Sandbox::new(&child_program)
+                    .identity(&user)
+                    .landlock_inherited()
+                    .enter()
+                    .unwrap();
+                forbidden();
+            }));
+        }
     }));
 }

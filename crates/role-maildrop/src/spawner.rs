@@ -48,7 +48,7 @@ pub fn run(control: Channel) -> ExitCode {
 
 fn serve(role: Starting<'_, SpawnerConfig>) -> Result<(), Failure> {
     let own = syscalls::spawner().compile()?;
-    let program = syscalls::maildrop().compile()?;
+    let program = syscalls::maildrop().compile_inside(&syscalls::spawner())?;
     let signals = SignalFd::new(&[Signal::CHILD])?;
     let mut sandbox = startup::sandbox(&own, &role.confinement)
         // What it opens, it opens as the user; which files, that user's rights say.

@@ -55,8 +55,8 @@ pub fn run(control: Channel) -> ExitCode {
 
 fn serve(role: Starting<'_, SessionConfig>) -> Result<(), Failure> {
     let own = syscalls::spawner().compile()?;
-    let sessions = syscalls::session().compile()?;
-    let relay = syscalls::relay().compile()?;
+    let sessions = syscalls::session().compile_inside(&syscalls::spawner())?;
+    let relay = syscalls::relay().compile_inside(&syscalls::session())?;
     let signals = SignalFd::new(&[Signal::CHILD])?;
     let sandbox = startup::sandbox(&own, &role.confinement).limits(Limits {
         open_files: Some(MAX_OPEN_FILES),

@@ -7,7 +7,7 @@
 //! instruction, and runs the program once for every call there is. So the program is as short as it
 //! can be: numbers with the same answer are one range, and answers are shared.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use libc::{
     BPF_ABS, BPF_ALU, BPF_AND, BPF_JA, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W,
@@ -34,7 +34,7 @@ const ARCH: u32 = 4;
 const ARGUMENTS: u32 = 16;
 
 /// What the filter answers to a call.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer<'a> {
     /// The usual denial.
     Deny,
@@ -46,6 +46,71 @@ pub(super) enum Answer<'a> {
 
 /// `None` if it would be longer than the kernel takes.
 pub(super) fn compile(answers: &BTreeMap<u32, Answer<'_>>, deny: Deny) -> Option<Vec<sock_filter>> {
+    let ranges = ranges(answers.keys().copied(), |number| answer_in(answers, number));
+    compile_ranges(&ranges, deny)
+}
+
+/// What a filter has to say that comes to be in force beside another.
+pub(super) struct Inside<'a> {
+    pub(super) answers: &'a BTreeMap<u32, Answer<'a>>,
+    pub(super) deny: Deny,
+    pub(super) outer: &'a BTreeMap<u32, Answer<'a>>,
+    pub(super) outer_deny: Deny,
+}
+
+impl<'a> Inside<'a> {
+    /// `None` if it would be longer than the kernel takes.
+    pub(super) fn compile(&self) -> Option<Vec<sock_filter>> {
+        let listed = self.answers.keys().chain(self.outer.keys());
+        let mut last = Answer::Deny;
+        let ranges = ranges(listed.copied(), |number| {
+            let own = answer_in(self.answers, number);
+            let outer = answer_in(self.outer, number);
+            // The same as to the numbers below makes one range with them.
+            let shortest = [last, Answer::Allow]
+                .into_iter()
+                .find(|&answer| self.are_as_one(outer, answer, own));
+            last = shortest.unwrap_or(own);
+            last
+        });
+        compile_ranges(&ranges, self.deny)
+    }
+
+    /// Whether, beside `outer`, this filter may as well say `other` as `own`.
+    fn are_as_one(&self, outer: Answer<'a>, other: Answer<'a>, own: Answer<'a>) -> bool {
+        let together = self.together(outer, own);
+        other == own || together.is_some() && self.together(outer, other) == together
+    }
+
+    /// What the kernel does when the outer filter and this one say this: the stricter, and of two error numbers that of the
+    /// filter which came later (seccomp(2)). `None` where it takes more to say.
+    fn together(&self, outer: Answer<'a>, own: Answer<'a>) -> Option<Answer<'a>> {
+        let kills = |answer, deny| answer == Answer::Deny && deny == Deny::Kill;
+        let outer = denied_as(outer, self.outer_deny);
+        let own = denied_as(own, self.deny);
+        match (outer, own) {
+            _ if kills(outer, self.outer_deny) || kills(own, self.deny) => Some(Answer::Deny),
+            (Answer::Allow, answer) | (answer, Answer::Allow) => Some(answer),
+            (Answer::Errno(_), Answer::Errno(_)) => Some(own),
+            (outer, own) if outer == own && self.outer_deny == self.deny => Some(own),
+            _ => None,
+        }
+    }
+}
+
+/// A denial by an error number is that error number.
+fn denied_as(answer: Answer<'_>, deny: Deny) -> Answer<'_> {
+    match (answer, deny) {
+        (Answer::Deny, Deny::Errno(number)) => Answer::Errno(number),
+        _ => answer,
+    }
+}
+
+fn answer_in<'a>(answers: &BTreeMap<u32, Answer<'a>>, number: u32) -> Answer<'a> {
+    answers.get(&number).copied().unwrap_or(Answer::Deny)
+}
+
+fn compile_ranges(ranges: &[(u32, Answer<'_>)], deny: Deny) -> Option<Vec<sock_filter>> {
     let mut program = Backwards {
         instructions: Vec::new(),
         deny: match deny {
@@ -53,7 +118,7 @@ pub(super) fn compile(answers: &BTreeMap<u32, Answer<'_>>, deny: Deny) -> Option
             Deny::Errno(number) => errno(number),
         },
     };
-    let search = program.search(&ranges(answers))?;
+    let search = program.search(ranges)?;
     program.go_on_at(search)?;
     let number = program.push(load(NUMBER));
     let foreign = program.ret(libc::SECCOMP_RET_KILL_PROCESS);
@@ -62,19 +127,19 @@ pub(super) fn compile(answers: &BTreeMap<u32, Answer<'_>>, deny: Deny) -> Option
     program.finish()
 }
 
-/// The answers to all numbers there are: each from its number on, up to the next one's.
-fn ranges<'a>(answers: &BTreeMap<u32, Answer<'a>>) -> Vec<(u32, Answer<'a>)> {
-    let mut ranges = vec![(0, Answer::Deny)];
-    for (&number, &answer) in answers {
-        ranges.pop_if(|(first, _)| *first == number);
-        ranges.push((number, answer));
-        ranges.extend(number.checked_add(1).map(|next| (next, Answer::Deny)));
-    }
-    ranges.dedup_by(|(_, later), (_, earlier)| match (later, earlier) {
-        (Answer::Deny, Answer::Deny) | (Answer::Allow, Answer::Allow) => true,
-        (Answer::Errno(later), Answer::Errno(earlier)) => later == earlier,
-        _ => false,
-    });
+/// The answers to all numbers there are: each from its number on, up to the next one's. `answer` is asked about the listed
+/// numbers and the first of each gap between them, in their order.
+fn ranges<'a>(
+    listed: impl Iterator<Item = u32>,
+    mut answer: impl FnMut(u32) -> Answer<'a>,
+) -> Vec<(u32, Answer<'a>)> {
+    let firsts = listed.flat_map(|number| [Some(number), number.checked_add(1)]);
+    let firsts: BTreeSet<u32> = firsts.flatten().chain([0]).collect();
+    let mut ranges: Vec<_> = firsts
+        .into_iter()
+        .map(|first| (first, answer(first)))
+        .collect();
+    ranges.dedup_by_key(|(_, answer)| *answer);
     ranges
 }
 
@@ -218,6 +283,8 @@ fn instruction(code: u32, value: u32) -> sock_filter {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
+
     use libc::{SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO, SECCOMP_RET_KILL_PROCESS};
 
     use super::super::{
@@ -384,6 +451,61 @@ mod tests {
             assert_eq!(answer([7, 0, 0, 0, 0, 0]), allowed, "{number}");
             assert_eq!(answer([0, 3, 0, 0, 0, 0]), allowed, "{number}");
             assert_eq!(answer([0; 6]), denied, "{number}");
+        }
+    }
+
+    /// What the kernel makes of an older filter's answer and a newer one's.
+    fn stricter(older: u32, newer: u32) -> u32 {
+        let rank = |answer| match answer & 0xFFFF_0000 {
+            SECCOMP_RET_KILL_PROCESS => 0,
+            SECCOMP_RET_ERRNO => 1,
+            _ => 2,
+        };
+        if rank(older) < rank(newer) {
+            older
+        } else {
+            newer
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn inside_another_filter_a_shorter_one_does_the_same(
+            inner in proptest::collection::btree_map(0..24_u32, 0..5_usize, 0..24),
+            outer in proptest::collection::btree_map(0..24_u32, 0..5_usize, 0..24),
+            denials in proptest::collection::vec(0..3_usize, 2),
+        ) {
+            const THIS: &[&[ArgRule]] = &[&[ArgRule::is(0, 7)]];
+            const THAT: &[&[ArgRule]] = &[&[ArgRule::is_not(1, 0)]];
+            let kinds = [
+                Answer::Allow,
+                Answer::Errno(1),
+                Answer::Errno(38),
+                Answer::AllowIf(THIS, None),
+                Answer::AllowIf(THAT, Some(1)),
+            ];
+            let denials: Vec<Deny> = denials
+                .into_iter()
+                .map(|kind| [Deny::Kill, Deny::Kill, Deny::Errno(1)][kind])
+                .collect();
+            let of = |map: BTreeMap<u32, usize>| -> BTreeMap<u32, Answer<'_>> {
+                map.into_iter().map(|(number, kind)| (number, kinds[kind])).collect()
+            };
+            let (answers, outer) = (&of(inner), &of(outer));
+            let (deny, outer_deny) = (denials[0], denials[1]);
+            let around = compile(outer, outer_deny).unwrap();
+            let alone = compile(answers, deny).unwrap();
+            let inside = Inside { answers, deny, outer, outer_deny }.compile().unwrap();
+            for number in 0..26 {
+                for arguments in [[7, 0, 0, 0, 0, 0], [0, 3, 0, 0, 0, 0], [7, 3, 0, 0, 0, 0], [0; 6]] {
+                    let says = |program: &[_]| answer(program, ARCHITECTURE, number, arguments);
+                    prop_assert_eq!(
+                        stricter(says(&around), says(&inside)),
+                        stricter(says(&around), says(&alone)),
+                        "call {} with {:?}", number, arguments
+                    );
+                }
+            }
         }
     }
 
