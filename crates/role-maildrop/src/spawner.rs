@@ -66,6 +66,7 @@ fn serve(role: Starting<'_, SpawnerConfig>) -> Result<(), Failure> {
     let memory = MemoryDirectories::open(&configuration)?;
     let journals = journal_file::open_directory(&configuration.journals)
         .map_err(|error| format!("{}: {error}", configuration.journals.display()))?;
+    maildrop::find_out_once();
     role.master.ready(report.missing)?;
     let mut spawner = Spawner {
         control: role.control,

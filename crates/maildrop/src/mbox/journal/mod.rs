@@ -148,9 +148,9 @@ impl Journal {
     /// # Errors
     /// The file cannot be read.
     pub fn unfinished(file: &File) -> io::Result<Option<Expanded>> {
-        let newest = replay::newest(&replay::read_slots(file)?)
-            .into_iter()
-            .next();
+        let mut slots = [0; 2 * SLOT];
+        replay::read_slots(file, &mut slots)?;
+        let newest = replay::newest(&slots).into_iter().next();
         Ok(newest.and_then(|record| match record.state {
             State::Idle => None,
             State::Move(job, _) | State::Final(job) => Expanded::from_place(&job.place),

@@ -50,8 +50,12 @@ impl Journal {
         mailbox: &File,
         after_failure: bool,
     ) -> Result<(), Trouble> {
-        let replayed = match self.standing(held)? {
-            Standing::Idle { partial } => return self.tidy(held, partial || after_failure),
+        // Every session does this much: with one small buffer, which costs next to no memory that was not in use before.
+        let mut slots = [0; 2 * SLOT];
+        let replayed = match self.standing(held, &mut slots)? {
+            Standing::Idle { partial } => {
+                return self.tidy(held, partial || after_failure, &mut slots);
+            }
             Standing::Damaged => Replayed::Foreign("the journal is damaged"),
             Standing::Pending(record, plan) => {
                 self.keeper
@@ -74,15 +78,19 @@ impl Journal {
         Ok(())
     }
 
-    /// Finds the newest record that counts.
-    fn standing(&mut self, held: &Held<'_>) -> Result<Standing, Trouble> {
-        let slots = read_slots(&self.file).doing("read the journal")?;
+    /// Finds the newest record that counts. Reads the slots into `slots`.
+    fn standing(
+        &mut self,
+        held: &Held<'_>,
+        slots: &mut [u8; 2 * SLOT],
+    ) -> Result<Standing, Trouble> {
+        read_slots(&self.file, slots).doing("read the journal")?;
         // The very first record goes into the second slot. Until it is whole, the first is empty.
         let is_first = slots.iter().take(SLOT).all(|&octet| octet == 0);
         let mut before = is_first.then_some(0);
         let mut expected = None;
         let mut partial = false;
-        for record in newest(&slots) {
+        for record in newest(slots) {
             if expected.is_some_and(|expected| expected != record.sequence) {
                 break;
             }
@@ -271,13 +279,12 @@ impl Journal {
     }
 
     /// Nothing is to be done but to remove what an update has left that had not begun, and to say so again if need be.
-    fn tidy(&mut self, held: &Held<'_>, say_again: bool) -> Result<(), Trouble> {
+    /// Reads into `buffer`.
+    fn tidy(&mut self, held: &Held<'_>, say_again: bool, buffer: &mut [u8]) -> Result<(), Trouble> {
         let length = self.file.metadata().doing("examine the journal")?.len();
         let mut seen = 0;
         if length <= KEPT_OCTETS {
-            // Every session does this: by a small buffer, so that it costs no memory that was not in use before.
-            let mut buffer = [0; 8 * 1024];
-            read_range(held, &self.file, PLAN..length, &mut buffer, |block| {
+            read_range(held, &self.file, PLAN..length, buffer, |block| {
                 // Not `all`, which stops at the first and so goes octet by octet.
                 seen |= block.iter().fold(0, |seen, octet| seen | octet);
                 Ok(())
@@ -313,10 +320,10 @@ fn sum_of(
 }
 
 /// The slots of a journal; what lies behind its end is taken for NULs.
-pub(super) fn read_slots(file: &File) -> io::Result<[u8; 2 * SLOT]> {
-    let mut slots = [0; 2 * SLOT];
-    read_at_most(file, &mut slots, 0)?;
-    Ok(slots)
+pub(super) fn read_slots(file: &File, slots: &mut [u8; 2 * SLOT]) -> io::Result<()> {
+    let read = read_at_most(file, slots, 0)?;
+    slots.iter_mut().skip(read).for_each(|octet| *octet = 0);
+    Ok(())
 }
 
 /// The whole records of two slots, the newest first.

@@ -340,8 +340,7 @@ fn a_replay_that_is_interrupted_is_replayed() {
             let State::Final(job) = standing else {
                 panic!("{standing:?}")
             };
-            journal.sequence =
-                replay::newest(&replay::read_slots(&journal.file).unwrap())[0].sequence;
+            journal.sequence = records_in(&journal.file)[0].sequence;
             let size = bench.mailbox.metadata().unwrap().len();
             let later = job.size..size;
             let (next, plan) = journal
@@ -375,9 +374,14 @@ fn a_replay_that_is_interrupted_is_replayed() {
     }
 }
 
+fn records_in(file: &File) -> Vec<Record> {
+    let mut slots = [0; 2 * SLOT];
+    replay::read_slots(file, &mut slots).unwrap();
+    replay::newest(&slots)
+}
+
 fn newest_state(bench: &Bench) -> State {
-    let slots = replay::read_slots(&bench.steward.file().unwrap()).unwrap();
-    replay::newest(&slots).remove(0).state
+    records_in(&bench.steward.file().unwrap()).remove(0).state
 }
 
 /// Whatever a disk keeps of the octets that were written and not synced before a power cut.
