@@ -51,7 +51,7 @@ pub struct Plan {
     /// A directory on the disk for mail and what servers keep about it.
     pub disk: PathBuf,
     /// Files to be found in [`Machine::FILES`], and their names there.
-    pub files: Vec<(PathBuf, &'static str)>,
+    pub files: Vec<(PathBuf, PathBuf)>,
 }
 
 /// A machine that is running. Dropping it ends what was started in it.
@@ -199,6 +199,9 @@ fn set_up(plan: &Plan, disk: &Path, staging: &Path, logged: Logged) -> Outcome<(
     mount_bind(disk, staging.join("disk"))?;
     for (file, name) in &plan.files {
         let place = staging.join("files").join(name);
+        if let Some(directory) = place.parent() {
+            fs::create_dir_all(directory)?;
+        }
         fs::write(&place, "")?;
         mount_bind(file, &place)?;
     }

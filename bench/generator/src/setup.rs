@@ -7,7 +7,7 @@ use crate::mail::{Contents, Format, Mailbox};
 use crate::servers::{self, Server, Site};
 use crate::transport::Transport;
 use crate::{Outcome, options::Options};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// The longest wait for a server to greet.
@@ -212,14 +212,32 @@ impl Instance {
     }
 }
 
-fn files(options: &Options) -> Outcome<Vec<(PathBuf, &'static str)>> {
+fn files(options: &Options) -> Outcome<Vec<(PathBuf, PathBuf)>> {
     let mut files = vec![
-        (options.program.clone(), "popa3d"),
-        (std::env::current_exe()?, "bench"),
-        (options.certificate.clone(), "certificate.pem"),
-        (options.key.clone(), "key.pem"),
+        (std::env::current_exe()?, "bench".into()),
+        (options.certificate.clone(), "certificate.pem".into()),
+        (options.key.clone(), "key.pem".into()),
     ];
-    files.extend(options.other.clone().map(|other| (other, "popa3d-other")));
+    files.extend(installed(&options.program, servers::OURS)?);
+    if let Some(other) = &options.other {
+        files.extend(installed(other, servers::OTHER)?);
+    }
+    Ok(files)
+}
+
+/// The files of a server of ours, and where they are in the machine, below a directory of this name: its executable, and
+/// its others where it is part of an installation.
+fn installed(program: &Path, name: &str) -> Outcome<Vec<(PathBuf, PathBuf)>> {
+    let place = Path::new(name);
+    let mut files = vec![(program.to_owned(), place.join("sbin/popa3d"))];
+    let inner = Path::new("libexec/popa3d");
+    let directory = program.parent().and_then(Path::parent);
+    if let Ok(entries) = directory.unwrap_or(Path::new("/")).join(inner).read_dir() {
+        for entry in entries {
+            let entry = entry?;
+            files.push((entry.path(), place.join(inner).join(entry.file_name())));
+        }
+    }
     Ok(files)
 }
 

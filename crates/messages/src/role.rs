@@ -54,6 +54,12 @@ impl Role {
         }
     }
 
+    /// Whether it loads libraries while it runs, as password stores and name services ask for. Such a role is in an
+    /// executable that is linked dynamically.
+    pub const fn loads_libraries(self) -> bool {
+        matches!(self, Role::Auth | Role::Token)
+    }
+
     /// The role whose `argv[0]` this is, as [`Role::program_name`] spells it.
     pub fn from_program_name(name: &[u8]) -> Option<Role> {
         Role::ALL

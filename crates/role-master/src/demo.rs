@@ -10,9 +10,10 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use confine::identity::{self, Identity};
-use confine::{process, users};
+use confine::users;
 
 use crate::configuration::{Configuration, Runner};
+use crate::executables::Executables;
 use crate::{Start, runner, text};
 
 /// The port tried first; any other if it is taken.
@@ -38,7 +39,7 @@ const USERS: &str = "demo:$6$popa3ddemo$FqNH7VTbAIb3oEu6UfzrIGNjmzGsCv/xN3Ng21Fp
 /// # Errors
 /// One sentence for standard error.
 pub fn run(make_certificate: MakeCertificate) -> Result<(), String> {
-    let executable = process::own_executable().map_err(text)?;
+    let executables = Executables::open()?;
     let runner = match runner::find().map_err(text)? {
         Runner::Root => become_nobody()?,
         ordinary => ordinary,
@@ -55,7 +56,7 @@ pub fn run(make_certificate: MakeCertificate) -> Result<(), String> {
     Start {
         configuration,
         reread: Box::new(move || Ok(unchanged.clone())),
-        executable,
+        executables,
         foreground: true,
     }
     .serve(|sockets| {

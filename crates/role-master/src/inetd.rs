@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
 use confine::channel::ChannelError;
-use confine::{process, socket};
+use confine::socket;
 use messages::keyholder::{Certificate, CertificateNumber};
 use messages::log::Record;
 use messages::role::{Report, Role};
@@ -18,6 +18,7 @@ use rustix::fs::{FileType, fstat};
 
 use crate::certificates::Certificates;
 use crate::configuration::Configuration;
+use crate::executables::Executables;
 use crate::identities::Identities;
 use crate::log::{Log, Surroundings};
 use crate::roles::{Roles, Said};
@@ -39,7 +40,7 @@ struct Client {
 
 /// Serves the connection on standard input.
 pub fn run(path: Option<PathBuf>) -> ExitCode {
-    let executable = process::own_executable();
+    let executables = Executables::open();
     // Relative to the directory that inetd started us in.
     let (client, stderr_usable) = match take_standard_descriptors() {
         Ok(taken) => taken,
@@ -60,9 +61,8 @@ pub fn run(path: Option<PathBuf>) -> ExitCode {
         }
     };
     let mut log = Log::open(configuration.log(), surroundings);
-    let served = executable
-        .map_err(text)
-        .and_then(|executable| serve(&configuration, executable, &client, &mut log));
+    let served =
+        executables.and_then(|executables| serve(&configuration, executables, &client, &mut log));
     match served {
         Ok((lease, roles)) => {
             drop(client);
@@ -87,14 +87,14 @@ fn refuse(client: &Client, log: &mut Log, error: &str) -> ExitCode {
 /// Starts the roles and gives the connection away. What is returned is the end of the lease, and the roles.
 fn serve(
     configuration: &Configuration,
-    executable: OwnedFd,
+    executables: Executables,
     client: &Client,
     log: &mut Log,
 ) -> Result<(PipeReader, Roles), String> {
     let identities = Identities::look_up(configuration).map_err(text)?;
     directories::prepare(configuration, &identities).map_err(text)?;
     let key = decoy_key::of(&configuration.state_directory()).map_err(text)?;
-    let mut roles = Roles::new(executable, identities, key, false);
+    let mut roles = Roles::new(executables, identities, key, false);
     let mut certificates = Certificates::default();
     for role in configuration.roles().filter(|&role| role != Role::Listener) {
         roles

@@ -8,6 +8,7 @@ pub mod configuration;
 mod decoy_key;
 mod demo;
 mod directories;
+mod executables;
 mod identities;
 mod inetd;
 pub mod installation;
@@ -19,14 +20,13 @@ mod supervise;
 mod token_files;
 
 use std::fmt::Display;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use command_line::{Command, CommandLine, USAGE, VERSION};
 use configuration::Configuration;
-use confine::process;
 pub use demo::MakeCertificate;
+use executables::Executables;
 use identities::Identities;
 use log::{Log, Surroundings};
 use roles::Roles;
@@ -91,11 +91,11 @@ fn check(path: Option<PathBuf>) -> Result<(), String> {
 
 fn daemon(path: Option<PathBuf>, foreground: bool) -> Result<(), String> {
     let configuration = read_configuration(path.as_ref())?;
-    let executable = process::own_executable().map_err(text)?;
+    let executables = Executables::open()?;
     let start = Start {
         configuration,
         reread: Box::new(move || read_configuration(path.as_ref())),
-        executable,
+        executables,
         foreground,
     };
     if foreground {
@@ -109,7 +109,7 @@ fn daemon(path: Option<PathBuf>, foreground: bool) -> Result<(), String> {
 struct Start {
     configuration: Configuration,
     reread: supervise::Reread,
-    executable: OwnedFd,
+    executables: Executables,
     foreground: bool,
 }
 
@@ -133,7 +133,7 @@ impl Start {
             foreground: self.foreground,
         };
         let log = Log::open(configuration.log(), surroundings);
-        let roles = Roles::new(self.executable, identities, key, self.foreground);
+        let roles = Roles::new(self.executables, identities, key, self.foreground);
         let mut master = Master::new(
             configuration,
             self.reread,

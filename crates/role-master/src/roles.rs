@@ -5,7 +5,7 @@
 //! channels.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use confine::channel::{Channel, ChannelError, Message, Received};
@@ -22,6 +22,7 @@ use messages::token::ToToken;
 
 use crate::certificates::Certificates;
 use crate::configuration::Configuration;
+use crate::executables::Executables;
 use crate::identities::Identities;
 use crate::sockets::Listening;
 use crate::token_files;
@@ -110,7 +111,7 @@ pub struct LogChannel {
 /// All roles' processes.
 #[derive(Debug)]
 pub struct Roles {
-    executable: OwnedFd,
+    executables: Executables,
     identities: Identities,
     decoy_key: DecoyKey,
     /// Roles write panics to the master's standard error.
@@ -122,15 +123,15 @@ pub struct Roles {
 }
 
 impl Roles {
-    /// None started yet; each will run `executable`, this program's own file.
+    /// None started yet.
     pub fn new(
-        executable: OwnedFd,
+        executables: Executables,
         identities: Identities,
         decoy_key: DecoyKey,
         share_stderr: bool,
     ) -> Self {
         Self {
-            executable,
+            executables,
             identities,
             decoy_key,
             share_stderr,
@@ -154,7 +155,7 @@ impl Roles {
         let (log, their_log) = Channel::pair_with_credentials()?;
         socket::set_timeouts(their_log.as_fd(), Some(LOG_TIMEOUT))?;
         let pid = process::spawn_role(
-            self.executable.as_fd(),
+            self.executables.of(role),
             role.program_name(),
             theirs.into_fd(),
             self.share_stderr.then_some(io::stderr().as_fd()),

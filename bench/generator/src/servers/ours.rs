@@ -14,14 +14,14 @@ pub static OURS: Server = Server {
     formats: BOTH,
     one_owner: false,
     rest: Duration::ZERO,
-    configure: |site| configure(site, "popa3d", "shadow"),
+    configure: |site| configure(site, super::OURS, "shadow"),
 };
 
 /// Another build, as `--other` says.
 pub static OTHER: Server = Server {
     name: super::OTHER,
     about: "another build of this project's popa3d, as --other says",
-    configure: |site| configure(site, "popa3d-other", "shadow"),
+    configure: |site| configure(site, super::OTHER, "shadow"),
     ..OURS
 };
 
@@ -29,11 +29,11 @@ pub static OTHER: Server = Server {
 pub static WITH_PAM: Server = Server {
     name: super::WITH_PAM,
     about: "this project's popa3d, a uid per user, PAM back end (its default)",
-    configure: |site| configure(site, "popa3d", "pam"),
+    configure: |site| configure(site, super::OURS, "pam"),
     ..OURS
 };
 
-fn configure(site: &Site, program: &str, backend: &str) -> Outcome<Vec<Vec<String>>> {
+fn configure(site: &Site, build: &str, backend: &str) -> Outcome<Vec<Vec<String>>> {
     let location = match site.format {
         Format::Mbox => "mbox:/var/mail/%u",
         Format::Maildir => "maildir:%h/Maildir",
@@ -56,7 +56,7 @@ fn configure(site: &Site, program: &str, backend: &str) -> Outcome<Vec<Vec<Strin
         "/etc/pam.d/popa3d",
         "auth required pam_unix.so\naccount required pam_unix.so\n",
     )?;
-    let program = format!("{files}/{program}");
+    let program = format!("{files}/{build}/sbin/popa3d");
     Ok(vec![command(&[
         &program,
         "-D",
