@@ -22,6 +22,9 @@ const TO_MAILDROP_OCTETS: usize = 4 * 1024;
 /// Octets on the way to the client: mail, in pieces of three full TLS records.
 const TO_CLIENT_OCTETS: usize = 48 * 1024;
 
+/// Octets in a page of memory; where pages are larger it serves as well.
+const PAGE: usize = 4096;
+
 /// A peer that shows no life is given up after this time.
 const DEAD_PEER_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -54,7 +57,7 @@ pub fn run(client: Parts, maildrop: OwnedFd, narrower: Option<&Program>) -> Resu
         output: client.output,
         maildrop,
         commands: Buffer::new(TO_MAILDROP_OCTETS),
-        mail: vec![0; TO_CLIENT_OCTETS].into_boxed_slice(),
+        mail: MailBuffer::new(),
         client_over: None,
         maildrop_over: false,
         deadline: None,
@@ -68,7 +71,7 @@ struct Relay {
     output: Option<OwnedFd>,
     maildrop: OwnedFd,
     commands: Buffer,
-    mail: Box<[u8]>,
+    mail: MailBuffer,
     /// The client sends nothing more: whether it said so.
     client_over: Option<Result<(), Gone>>,
     /// The maildrop process sends nothing more.
@@ -191,7 +194,7 @@ impl Relay {
         if self.maildrop_over {
             return Ok(Step::Over);
         }
-        let octets = match read(&self.maildrop, &mut *self.mail) {
+        let octets = match read(&self.maildrop, self.mail.space()) {
             Ok(octets) => octets,
             Err(Errno::AGAIN) => return Ok(Step::Maildrop),
             Err(Errno::INTR) => return Ok(Step::Moved),
@@ -202,7 +205,7 @@ impl Relay {
             self.tls.send_close_notify();
         } else {
             // All of it is taken: nothing else waits to be sent, and this is less than TLS's own bound.
-            let octets = self.mail.get(..octets).unwrap_or_default();
+            let octets = self.mail.first(octets);
             self.tls
                 .writer()
                 .write_all(octets)
@@ -254,6 +257,37 @@ impl Relay {
             self.deadline = now.checked_add(LAST_OCTETS_TIMEOUT);
         }
         Ok(())
+    }
+}
+
+/// Octets on their way to the client. They begin in the middle of a page of memory.
+///
+/// Processors of AMD with fast `rep movsb` copy at a fifth of their speed to a place that lies 1 to 31 octets behind the one
+/// that is read, as to the offset within a page. The kernel copies mail here from the beginning of a page, and TLS from here
+/// to allocations that begin shortly behind one.
+struct MailBuffer {
+    allocated: Box<[u8]>,
+    start: usize,
+}
+
+impl MailBuffer {
+    fn new() -> Self {
+        let allocated = vec![0; TO_CLIENT_OCTETS.saturating_add(2 * PAGE)].into_boxed_slice();
+        let start = allocated.as_ptr().align_offset(PAGE).min(PAGE);
+        Self {
+            allocated,
+            start: start.saturating_add(PAGE / 2),
+        }
+    }
+
+    fn space(&mut self) -> &mut [u8] {
+        let octets = self.allocated.get_mut(self.start..).unwrap_or_default();
+        octets.get_mut(..TO_CLIENT_OCTETS).unwrap_or_default()
+    }
+
+    fn first(&self, octets: usize) -> &[u8] {
+        let all = self.allocated.get(self.start..).unwrap_or_default();
+        all.get(..octets).unwrap_or_default()
     }
 }
 
