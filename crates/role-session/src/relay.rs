@@ -25,6 +25,9 @@ const TO_CLIENT_OCTETS: usize = 48 * 1024;
 /// Octets in a page of memory; where pages are larger it serves as well.
 const PAGE: usize = 4096;
 
+/// Steps towards the client before it is looked whether it has said something: half of them bring mail, half send it.
+const STEPS_DOWN_IN_A_ROW: u32 = 8;
+
 /// A peer that shows no life is given up after this time.
 const DEAD_PEER_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -107,7 +110,12 @@ impl Relay {
 
     fn relay(&mut self) -> Result<(), Gone> {
         loop {
-            let (up, down) = (self.step_up()?, self.step_down()?);
+            let (up, mut down) = (self.step_up()?, self.step_down()?);
+            for _ in 0..STEPS_DOWN_IN_A_ROW {
+                if down == Step::Moved {
+                    down = self.step_down()?;
+                }
+            }
             if down == Step::Over {
                 return Ok(());
             }
