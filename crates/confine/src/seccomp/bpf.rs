@@ -283,9 +283,8 @@ fn instruction(code: u32, value: u32) -> sock_filter {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
-
     use libc::{SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO, SECCOMP_RET_KILL_PROCESS};
+    use proptest::prelude::{prop_assert_eq, proptest};
 
     use super::super::{
         Allow, BASE, CONFINE, FORK, IDENTITY, MESSAGES, PANIC, PROBES, Policy, REFUSED,
