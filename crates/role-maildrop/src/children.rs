@@ -30,8 +30,6 @@ pub struct Unfinished {
     /// Who makes the mailbox's dotlock, which lasts until this is dropped.
     pub dotlock: DotlockBy,
     user: Option<String>,
-    /// The connection counts until its mailbox is in order.
-    _lease: Option<OwnedFd>,
     attempts: u32,
 }
 
@@ -43,7 +41,6 @@ impl Unfinished {
             orphan: None,
             dotlock,
             user: None,
-            _lease: None,
             attempts: 0,
         }
     }
@@ -89,19 +86,15 @@ pub struct Mailbox {
 
 #[derive(Debug)]
 enum Work {
-    Session {
-        user: String,
-        lease: OwnedFd,
-        mbox: Option<Mailbox>,
-    },
+    Session { user: String, mbox: Option<Mailbox> },
     Recovery(Unfinished),
     Search,
 }
 
 impl Child {
     /// A maildrop process.
-    pub fn session(guard: Channel, lease: OwnedFd, user: String, mbox: Option<Mailbox>) -> Self {
-        Self::new(guard, Work::Session { user, lease, mbox })
+    pub fn session(guard: Channel, user: String, mbox: Option<Mailbox>) -> Self {
+        Self::new(guard, Work::Session { user, mbox })
     }
 
     /// A process that finishes an update.
@@ -215,7 +208,6 @@ impl Child {
             (
                 Work::Session {
                     user,
-                    lease,
                     mbox: Some(mbox),
                 },
                 Some(mailbox),
@@ -228,7 +220,6 @@ impl Child {
                 }),
                 dotlock: mbox.dotlock,
                 user: Some(user),
-                _lease: Some(lease),
                 attempts: 0,
             }),
             (Work::Recovery(unfinished), _) => {

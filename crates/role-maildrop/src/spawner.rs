@@ -1,7 +1,7 @@
 //! The spawner: told by auth who has logged in, forks the maildrop process.
 //!
-//! It keeps the lease of each session's connection until the process has ended, so that the listener counts it until then;
-//! and, of a process that dies while it changes a mailbox, that mailbox, locked, until another has finished the work.
+//! Of a process that dies while it changes a mailbox it keeps that mailbox, locked, until another has finished the work. The
+//! lease of a session's connection is the process's own, so that the listener counts the connection until it has ended.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -35,7 +35,7 @@ use crate::syscalls;
 /// Maildrop processes at a time; the listener's limit on connections is lower.
 const MAX_PROCESSES: usize = 1 << 17;
 
-/// Descriptors: channels, and a lease for each process.
+/// Descriptors: a channel to each process. Every fork copies them, and the child closes them: so there is one, not two.
 const MAX_OPEN_FILES: u64 = 1 << 17;
 
 /// Orders taken from auth before ended children are looked at.
@@ -212,13 +212,14 @@ impl Spawner<'_> {
                     place: place.clone(),
                     dotlock,
                 });
-                let child = Child::session(guard, lease, order.account.name, mailbox);
+                let child = Child::session(guard, order.account.name, mailbox);
                 self.children.insert(pid, child);
             }
             Ok((None, guard)) => {
                 let [indexes, ids] = self.memory.descriptors();
                 let mut kept = vec![
                     stream.as_fd(),
+                    lease.as_fd(),
                     self.locks.as_fd(),
                     indexes,
                     ids,

@@ -346,7 +346,9 @@ fn many_silent_connections_cost_no_process() {
         let server = site.serve();
         let before = server.processes().len();
         let _silent: Vec<Pop> = (0..300).map(|_| site.connect()).collect();
-        assert_eq!(server.processes().len(), before, "processes");
+        // One that searches for unfinished updates at the start may be among those before.
+        let after = server.processes().len();
+        assert!(after <= before, "{after} processes instead of {before}");
         site.login(ALICE).ok("STAT");
     });
 }
