@@ -61,6 +61,13 @@ pub fn fork() -> io::Result<Fork> {
     })
 }
 
+/// Sets the allocator up for a process that forks many children and lives long. glibc's would merge small blocks that were
+/// given back only when a large one is: so each child would do it, and write to every page of its parent's heap that has such a
+/// block, and have a copy of each.
+pub fn expect_children() {
+    sys::merge_free_blocks_at_once();
+}
+
 /// Ends this process at once: nothing buffered before a fork is written twice, no exit handler of
 /// the parent runs.
 pub fn exit(code: i32) -> ! {

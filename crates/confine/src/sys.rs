@@ -46,6 +46,17 @@ pub fn fork() -> io::Result<Option<Pid>> {
     Ok(Pid::from_raw(pid))
 }
 
+/// mallopt(3): no free block is kept aside to be merged later.
+#[cfg(target_env = "gnu")]
+pub fn merge_free_blocks_at_once() {
+    // SAFETY: takes two numbers.
+    unsafe { libc::mallopt(libc::M_MXFAST, 0) };
+}
+
+/// Other C libraries keep none, or none that children would write to.
+#[cfg(not(target_env = "gnu"))]
+pub fn merge_free_blocks_at_once() {}
+
 /// _exit(2): no atexit handlers, no flushing of what was buffered before the fork.
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: takes a number and does not return.

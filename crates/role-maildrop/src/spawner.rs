@@ -67,6 +67,7 @@ fn serve(role: Starting<'_, SpawnerConfig>) -> Result<(), Failure> {
     let journals = journal_file::open_directory(&configuration.journals)
         .map_err(|error| format!("{}: {error}", configuration.journals.display()))?;
     maildrop::find_out_once();
+    process::expect_children();
     role.master.ready(report.missing)?;
     let mut spawner = Spawner {
         control: role.control,

@@ -66,6 +66,7 @@ fn serve(role: Starting<'_, SessionConfig>) -> Result<(), Failure> {
     });
     let (_confined, report) = sandbox.enter()?;
     find_out_once();
+    process::expect_children();
     role.master.ready(report.missing)?;
     let mut spawner = Spawner {
         control: role.control,
