@@ -11,6 +11,7 @@ use crate::greeting::{greet, refuse};
 use crate::slots::{Key, Slots};
 use crate::source::{Counted, Source};
 use crate::strangers::{Strangers, Ticket};
+use crate::throttle::Throttle;
 use crate::waiting::Waiting;
 
 /// A client that has not spoken yet, or whose connection is about to be handed on.
@@ -70,6 +71,17 @@ pub struct HandedOn {
     pub peer: Option<IpAddr>,
     /// Its session is to end, or has been told to.
     is_ending: bool,
+    /// Auth has consented.
+    has_logged_in: bool,
+}
+
+/// What is to be counted back of one that has ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its count by source; exempt networks have none.
+    pub counted: Option<Counted>,
+    /// It was handed on and has not logged in.
+    pub is_stranger: bool,
 }
 
 /// One connection.
@@ -99,6 +111,16 @@ impl Connection {
     }
 }
 
+/// A connection whose turn it is.
+#[derive(Debug)]
+pub struct Turn {
+    source: Option<Source>,
+    /// Which one.
+    pub key: Key,
+    /// It was in the line of the throttled.
+    pub is_throttled: bool,
+}
+
 /// All connections.
 #[derive(Debug, Default)]
 pub struct Connections {
@@ -108,6 +130,8 @@ pub struct Connections {
     deadlines: VecDeque<(Instant, Key)>,
     /// Those that have spoken while the session spawner could not take them.
     waiting: Waiting,
+    /// Those that have spoken, of sources whose connections lead to nothing.
+    throttle: Throttle,
     /// Those whose clients have not logged in.
     strangers: Strangers,
     /// How many are about to end.
@@ -186,24 +210,36 @@ impl Connections {
                 id: silent.id,
                 peer: silent.peer.map(|peer| peer.ip()),
                 is_ending: false,
+                has_logged_in: false,
             });
         }
     }
 
-    /// Auth has consented. One that was about to end may get away with it.
-    pub fn logged_in(&mut self, key: Key) {
+    /// Auth has consented. One that was about to end may get away with it. False: that was known.
+    pub fn logged_in(&mut self, key: Key) -> bool {
+        self.is_not_to_end(key);
+        let handed_on = self.slots.find(key).and_then(Connection::handed_on);
+        handed_on.is_some_and(|it| !std::mem::replace(&mut it.has_logged_in, true))
+    }
+
+    /// Takes one out that has ended; its counts by source are the caller's.
+    pub fn remove(&mut self, key: Key) -> Option<Ended> {
+        self.is_not_to_end(key);
+        let mut connection = self.slots.remove(key)?;
+        let handed_on = connection.handed_on();
+        Some(Ended {
+            is_stranger: handed_on.is_some_and(|it| !it.has_logged_in),
+            counted: connection.counted,
+        })
+    }
+
+    fn is_not_to_end(&mut self, key: Key) {
         self.forget_stranger(key);
         if let Some(handed_on) = self.slots.find(key).and_then(Connection::handed_on)
             && std::mem::take(&mut handed_on.is_ending)
         {
             self.ending = self.ending.saturating_sub(1);
         }
-    }
-
-    /// Takes one out that has ended; its count by source is the caller's.
-    pub fn remove(&mut self, key: Key) -> Option<Option<Counted>> {
-        self.logged_in(key);
-        Some(self.slots.remove(key)?.counted)
     }
 
     /// All, those that are about to end among them.
@@ -259,32 +295,54 @@ impl Connections {
         Some(counted.source())
     }
 
-    /// Puts one in line for the session spawner; its source has had so many connections lately.
-    pub fn wait(&mut self, key: Key, weight: u32) {
+    /// Puts one in line for the session spawner, or in that of the throttled; its source has had so many connections lately.
+    pub fn wait(&mut self, key: Key, weight: u32, is_throttled: bool) {
         let Some(silent) = self.silent(key) else {
             return;
         };
         let source = silent.peer.map(|peer| Source::from(peer.ip()));
-        if self.waiting.len() > self.max_entries() {
+        let most = self.max_entries();
+        let waiting = match is_throttled {
+            true => &mut self.throttle.waiting,
+            false => &mut self.waiting,
+        };
+        if waiting.len() > most {
             let slots = &mut self.slots;
-            self.waiting.retain(|key| is_silent(slots, key));
+            waiting.retain(|key| is_silent(slots, key));
         }
-        self.waiting.push(source, key, weight);
+        waiting.push(source, key, weight);
     }
 
-    /// The next one in line, which is out of it then.
-    pub fn next_waiting(&mut self) -> Option<(Option<Source>, Key)> {
-        self.waiting.pop()
+    /// The next one in line, which is out of it then. Where it is time for one of the throttled, that is the next: else others could
+    /// keep it waiting for ever, and it costs them little.
+    pub fn next_waiting(&mut self, now: Instant) -> Option<Turn> {
+        let throttled = self.throttle.pop(now);
+        let is_throttled = throttled.is_some();
+        let (source, key) = throttled.or_else(|| self.waiting.pop())?;
+        Some(Turn {
+            source,
+            key,
+            is_throttled,
+        })
     }
 
     /// The one that was in line goes first again.
-    pub fn wait_again(&mut self, source: Option<Source>, key: Key) {
-        self.waiting.push_front(source, key);
+    pub fn wait_again(&mut self, turn: Turn) {
+        let waiting = match turn.is_throttled {
+            true => &mut self.throttle.waiting,
+            false => &mut self.waiting,
+        };
+        waiting.push_front(turn.source, turn.key);
     }
 
-    /// Somebody is in line.
+    /// Somebody is in line, the throttled apart.
     pub fn are_waiting(&self) -> bool {
         !self.waiting.is_empty()
+    }
+
+    /// When the next one of the throttled has its turn.
+    pub fn next_throttled(&self, now: Instant) -> Option<Instant> {
+        self.throttle.due(now)
     }
 
     /// The next deadline of a silent connection.
@@ -422,14 +480,48 @@ mod tests {
     #[test]
     fn those_that_have_logged_in_are_not_chosen() {
         let (mut connections, keys, now) = handed_on(4);
-        connections.logged_in(keys[0]);
-        connections.logged_in(keys[0]);
+        assert!(connections.logged_in(keys[0]));
+        assert!(!connections.logged_in(keys[0]));
         assert_eq!(connections.to_end(POLITE, now), Some(keys[1]));
         for &key in &keys {
             connections.logged_in(key);
         }
         assert_eq!(connections.to_end(POLITE, now), None);
         assert_eq!(connections.taken(), 4);
+    }
+
+    #[test]
+    fn one_that_ends_is_a_stranger_if_it_has_cost_a_process_and_has_not_logged_in() {
+        let (mut connections, keys, now) = handed_on(2);
+        let silent = connections.insert(silent(9, now), None, GREEDY, now);
+        connections.logged_in(keys[0]);
+        let is_stranger = [keys[0], keys[1], silent].map(|key| {
+            let ended = connections.remove(key);
+            ended.unwrap().is_stranger
+        });
+        assert_eq!(is_stranger, [false, true, false]);
+    }
+
+    #[test]
+    fn the_throttled_have_their_turn_whoever_else_is_in_line() {
+        let (mut connections, now) = (Connections::default(), Instant::now());
+        let keys: Vec<_> = (0..4)
+            .map(|id| connections.insert(silent(id, now), None, GREEDY, now))
+            .collect();
+        for (at, &key) in keys.iter().enumerate() {
+            connections.wait(key, 1, at >= 2);
+        }
+        assert_eq!(connections.next_throttled(now), Some(now));
+        let next = |connections: &mut Connections| connections.next_waiting(now).unwrap();
+        let turn = next(&mut connections);
+        assert_eq!((turn.key, turn.is_throttled), (keys[2], true));
+        let others = [next(&mut connections), next(&mut connections)];
+        assert_eq!(others.map(|turn| turn.key), [keys[0], keys[1]]);
+        assert!(connections.next_waiting(now).is_none() && !connections.are_waiting());
+        let later = connections.next_throttled(now).unwrap();
+        assert!(later > now);
+        assert_eq!(connections.next_waiting(later).unwrap().key, keys[3]);
+        assert_eq!(connections.next_throttled(later), None);
     }
 
     #[test]

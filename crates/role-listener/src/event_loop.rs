@@ -126,16 +126,20 @@ impl<'a> EventLoop<'a> {
                 }
             }
             self.drop_overdue(now);
+            self.hand_on_throttled(now);
             self.accept_again(now);
         }
     }
 
     fn timeout(&mut self) -> Option<Timespec> {
-        let due = [self.connections.next_deadline(), self.exhausted]
-            .into_iter()
-            .flatten()
-            .min()?;
-        Timespec::try_from(due.saturating_duration_since(Instant::now())).ok()
+        let now = Instant::now();
+        let due = [
+            self.connections.next_deadline(),
+            self.connections.next_throttled(now),
+            self.exhausted,
+        ];
+        let due = due.into_iter().flatten().min()?;
+        Timespec::try_from(due.saturating_duration_since(now)).ok()
     }
 
     /// Takes one order of the master; false: it has gone, or wants us gone.
@@ -304,7 +308,13 @@ impl<'a> EventLoop<'a> {
             {
                 self.end(key);
             }
-            Some(State::HandedOn(_)) => self.connections.logged_in(key),
+            Some(State::HandedOn(_)) => {
+                if self.connections.logged_in(key)
+                    && let Some(source) = self.connections.source(key)
+                {
+                    self.sources.logged_in(source);
+                }
+            }
             None => {}
         }
     }
@@ -329,14 +339,10 @@ impl<'a> EventLoop<'a> {
 
     /// Closes the connection, or takes note that it has ended.
     fn end(&mut self, key: Key) {
-        if let Some(counted) = self.connections.remove(key) {
-            self.uncount(counted);
-        }
-    }
-
-    fn uncount(&mut self, counted: Option<Counted>) {
-        if let Some(counted) = counted {
-            self.sources.end(counted);
+        if let Some(ended) = self.connections.remove(key)
+            && let Some(counted) = ended.counted
+        {
+            self.sources.end(counted, ended.is_stranger);
         }
     }
 }

@@ -26,6 +26,7 @@ mod slots;
 mod source;
 mod strangers;
 mod syscalls;
+mod throttle;
 mod waiting;
 
 use std::process::ExitCode;

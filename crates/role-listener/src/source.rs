@@ -1,9 +1,10 @@
-//! How many connections each source has.
+//! How many connections each source has, and how many of them have led to nothing.
 //!
 //! A source is an IPv4 address, or the /64 of an IPv6 address, since that is what one customer gets. A connection counts
-//! while it lives, and in any case until the hold is over, so that connecting and closing quickly gains nothing.
+//! while it lives, and in any case until the hold is over, so that connecting and closing quickly gains nothing. One that has cost a
+//! process and has not logged in is a stranger for as long.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -56,6 +57,8 @@ pub struct ToLog {
 #[derive(Debug, Default)]
 struct Count {
     connections: u32,
+    /// Those of them that have been handed on and have not logged in.
+    strangers: u32,
     refused: u64,
     logged: Option<Instant>,
 }
@@ -72,8 +75,8 @@ pub struct Sources {
     counts: HashMap<Source, Count>,
     /// In the order of their beginnings.
     held: VecDeque<Held>,
-    /// Connections that ended before their hold; by number.
-    ended_early: HashSet<u64>,
+    /// Connections that ended before their hold, by number, and whether each is one of the strangers.
+    ended_early: HashMap<u64, bool>,
     next: u64,
 }
 
@@ -113,17 +116,37 @@ impl Sources {
         count.map_or(0, |count| count.connections)
     }
 
-    /// The connection has ended. It goes on counting until its hold is over.
-    pub fn end(&mut self, counted: Counted) {
+    /// Connections of `source` that have been handed on and have not logged in, those that have ended lately among them.
+    pub fn strangers(&self, source: Source) -> u32 {
+        let count = self.counts.get(&source);
+        count.map_or(0, |count| count.strangers)
+    }
+
+    /// A connection of `source` has been handed on.
+    pub fn handed_on(&mut self, source: Source) {
+        if let Some(count) = self.counts.get_mut(&source) {
+            count.strangers = count.strangers.saturating_add(1);
+        }
+    }
+
+    /// One that was handed on has logged in.
+    pub fn logged_in(&mut self, source: Source) {
+        if let Some(count) = self.counts.get_mut(&source) {
+            count.strangers = count.strangers.saturating_sub(1);
+        }
+    }
+
+    /// The connection has ended; it was handed on and has not logged in, or not so. It goes on counting until its hold is over.
+    pub fn end(&mut self, counted: Counted, is_stranger: bool) {
         // Numbers and holds begin in the same order.
         let is_held = self
             .held
             .front()
             .is_some_and(|oldest| counted.number >= oldest.counted.number);
         if is_held {
-            self.ended_early.insert(counted.number);
+            self.ended_early.insert(counted.number, is_stranger);
         } else {
-            self.uncount(counted.source);
+            self.uncount(counted.source, is_stranger);
         }
     }
 
@@ -136,13 +159,16 @@ impl Sources {
 
     fn release_oldest(&mut self) {
         if let Some(Held { counted, .. }) = self.held.pop_front()
-            && self.ended_early.remove(&counted.number)
+            && let Some(is_stranger) = self.ended_early.remove(&counted.number)
         {
-            self.uncount(counted.source);
+            self.uncount(counted.source, is_stranger);
         }
     }
 
-    fn uncount(&mut self, source: Source) {
+    fn uncount(&mut self, source: Source, is_stranger: bool) {
+        if is_stranger {
+            self.logged_in(source);
+        }
         if let Some(count) = self.counts.get_mut(&source) {
             count.connections = count.connections.saturating_sub(1);
             if count.connections == 0 {
@@ -196,7 +222,7 @@ mod tests {
     fn a_connection_counts_until_its_hold_is_over_though_it_has_ended() {
         let (mut sources, start) = (Sources::default(), Instant::now());
         let counted = sources.begin(A, 1, HOLD, start).unwrap();
-        sources.end(counted);
+        sources.end(counted, false);
         let just_before = start + HOLD - Duration::from_millis(1);
         assert!(sources.begin(A, 1, HOLD, just_before).is_err());
         assert!(sources.begin(A, 1, HOLD, start + HOLD).is_ok());
@@ -208,7 +234,7 @@ mod tests {
         let counted = sources.begin(A, 1, HOLD, start).unwrap();
         let late = start + 2 * HOLD;
         assert!(sources.begin(A, 1, HOLD, late).is_err());
-        sources.end(counted);
+        sources.end(counted, false);
         assert!(sources.begin(A, 1, HOLD, late).is_ok());
     }
 
@@ -232,7 +258,7 @@ mod tests {
         let (mut sources, start) = (Sources::default(), Instant::now());
         for i in 0..1000 {
             let counted = sources.begin(Source::V4(i), 5, HOLD, start).unwrap();
-            sources.end(counted);
+            sources.end(counted, false);
         }
         sources.release(start + HOLD);
         assert!(sources.counts.is_empty());
@@ -241,11 +267,31 @@ mod tests {
     }
 
     #[test]
+    fn one_that_has_not_logged_in_is_a_stranger_until_its_hold_is_over() {
+        let (mut sources, start) = (Sources::default(), Instant::now());
+        let counted = [0; 3].map(|_| sources.begin(A, 5, HOLD, start).unwrap());
+        for _ in &counted {
+            sources.handed_on(A);
+        }
+        sources.logged_in(A);
+        assert_eq!((sources.strangers(A), sources.strangers(B)), (2, 0));
+        let [logged_in, ended, lasting] = counted;
+        sources.end(logged_in, false);
+        sources.end(ended, true);
+        assert_eq!(sources.strangers(A), 2);
+        sources.release(start + HOLD);
+        assert_eq!(sources.strangers(A), 1);
+        sources.end(lasting, true);
+        assert_eq!((sources.strangers(A), sources.count(A)), (0, 0));
+        assert!(sources.counts.is_empty());
+    }
+
+    #[test]
     fn the_table_of_holds_is_bounded() {
         let (mut sources, start) = (Sources::default(), Instant::now());
         for i in 0..(MAX_HELD + 10) {
             let counted = sources.begin(Source::V6(i as u64), 5, HOLD, start).unwrap();
-            sources.end(counted);
+            sources.end(counted, false);
         }
         assert_eq!(sources.held.len(), MAX_HELD);
         assert_eq!(sources.counts.len(), MAX_HELD);

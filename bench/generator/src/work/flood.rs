@@ -36,7 +36,7 @@ const POLITE_PATIENCE: Duration = Duration::from_secs(10);
 const POLITE_NETWORK: [u8; 2] = [127, 201];
 
 /// Between two polite sessions.
-const POLITE_PAUSE: Duration = Duration::from_millis(25);
+const POLITE_PAUSE: Duration = Duration::from_millis(10);
 
 /// Each kind of flood, from 1 and from 100 addresses.
 pub const FLOOD: Work = Work {
@@ -114,7 +114,7 @@ const KINDS: [(Kind, [&str; 2]); 7] = [
 ];
 
 fn turn(instance: &Instance, quick: bool) -> Outcome<Vec<Figures>> {
-    let time = Duration::from_millis(if quick { 700 } else { 3_000 });
+    let time = Duration::from_millis(if quick { 700 } else { 6_000 });
     let calm = instance.machine.run(move || Ok(polite(time)))?;
     if let Some(failure) = calm.first_failure {
         return Err(format!("without any flood: {failure}").into());

@@ -12,6 +12,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::{EventLoop, SPAWNER, add};
 use crate::slots::Key;
+use crate::throttle;
 
 impl EventLoop<'_> {
     pub(super) fn meet_spawner(&mut self, channel: OwnedFd) -> io::Result<()> {
@@ -63,18 +64,42 @@ impl EventLoop<'_> {
     /// Gives the connection to the session spawner, or puts it in line. Nobody overtakes those in line: their turn comes when
     /// the channel is nearly empty again, which it never would be while others fill it.
     pub(super) fn hand_on(&mut self, key: Key) {
-        if self.connections.are_waiting() || !self.try_hand_on(key) {
-            let source = self.connections.source(key);
-            let lately = source.map_or(0, |source| self.sources.count(source));
-            self.connections.wait(key, lately);
+        let is_throttled = self.is_throttled(key);
+        if is_throttled || self.connections.are_waiting() || !self.try_hand_on(key) {
+            self.wait(key, is_throttled);
         }
     }
 
+    fn wait(&mut self, key: Key, is_throttled: bool) {
+        let source = self.connections.source(key);
+        let lately = source.map_or(0, |source| self.sources.count(source));
+        self.connections.wait(key, lately, is_throttled);
+    }
+
+    /// Its source has had so many connections lately that led to nothing.
+    fn is_throttled(&mut self, key: Key) -> bool {
+        let source = self.connections.source(key);
+        source.is_some_and(|source| throttle::applies(self.sources.strangers(source)))
+    }
+
     fn hand_on_waiting(&mut self) {
-        while let Some((source, key)) = self.connections.next_waiting() {
-            if !self.try_hand_on(key) {
-                return self.connections.wait_again(source, key);
+        let now = Instant::now();
+        while let Some(turn) = self.connections.next_waiting(now) {
+            let key = turn.key;
+            if !turn.is_throttled && self.is_throttled(key) {
+                // It has shown what it is since this one came.
+                self.wait(key, true);
+            } else if !self.try_hand_on(key) {
+                return self.connections.wait_again(turn);
             }
+        }
+    }
+
+    /// Where it is time for one of the throttled.
+    pub(super) fn hand_on_throttled(&mut self, now: Instant) {
+        let due = self.connections.next_throttled(now);
+        if due.is_some_and(|due| due <= now) {
+            self.hand_on_waiting();
         }
     }
 
@@ -111,6 +136,9 @@ impl EventLoop<'_> {
                 let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
                 if add(&self.epoll, &lease, key.to_bits(), flags).is_ok() {
                     self.connections.handed_on(key, lease);
+                    if let Some(source) = self.connections.source(key) {
+                        self.sources.handed_on(source);
+                    }
                 } else {
                     self.end(key);
                 }

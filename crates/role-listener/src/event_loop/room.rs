@@ -61,7 +61,8 @@ impl EventLoop<'_> {
                 let source = counted.as_ref().map(Counted::source);
                 self.watch(silent, counted, source, now);
             }
-            Ok(counted) => self.uncount(counted),
+            Ok(Some(counted)) => self.sources.end(counted, false),
+            Ok(None) => {}
             Err(reason) => silent.refuse(reason),
         }
     }

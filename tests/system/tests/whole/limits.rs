@@ -354,6 +354,35 @@ fn many_silent_connections_cost_no_process() {
 }
 
 #[test]
+fn sources_whose_connections_lead_to_nothing_are_served_at_a_pace() {
+    let setup = Setup::new().set("limits", "sessions_per_source", "200");
+    setup.as_ordinary_user(|site| {
+        let _server = site.serve();
+        let speak_and_go = || {
+            let mut pop = expect_greeted(Pop::dial_from(source(2), site.address));
+            assert!(!pop.ask("NOOP").ok);
+        };
+        let began = Instant::now();
+        for _ in 0..100 {
+            speak_and_go();
+        }
+        // All but a few, ten milliseconds apart.
+        assert!(
+            began.elapsed() >= Duration::from_millis(900),
+            "{:?}",
+            began.elapsed()
+        );
+        // They are served all the same, and so are users who share the address, and others.
+        for from in [source(2), source(3)] {
+            let mut pop = expect_greeted(Pop::dial_from(from, site.address));
+            pop.login(ALICE.name, ALICE.password);
+            pop.ok("QUIT");
+            pop.expect_closed();
+        }
+    });
+}
+
+#[test]
 fn logins_succeed_while_a_flood_is_handed_on() {
     // Sockets in flight between two roles are counted by user in the kernel (ETOOMANYREFS), so that a flood could take
     // from all sessions the right to pass theirs on.
