@@ -64,7 +64,6 @@ mod maildrop;
 mod mbox;
 mod memory;
 mod open;
-mod page_buffer;
 mod stamp;
 mod unique_id;
 
