@@ -151,7 +151,7 @@ impl<'a> Sandbox<'a> {
             return Err(ConfineError::Threads);
         }
         let mut report = Report::default();
-        find_out_once();
+        find_vdso_and_processor_features();
         if let Some(directory) = self.root {
             change_root(directory)?;
         }
@@ -176,7 +176,7 @@ impl<'a> Sandbox<'a> {
 /// What would else be found out by every child for itself: children inherit it. rustix finds the vDSO when it is first asked for
 /// the time, by calls that no role is allowed; what the processor can do is asked by an instruction that takes microseconds where
 /// there is a hypervisor beneath.
-fn find_out_once() {
+fn find_vdso_and_processor_features() {
     let _ = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     #[cfg(target_arch = "x86_64")]
     let _ = std::is_x86_feature_detected!("avx2");

@@ -64,7 +64,6 @@ mod maildrop;
 mod mbox;
 mod memory;
 mod open;
-mod page_buffer;
 mod stamp;
 mod unique_id;
 
@@ -90,7 +89,7 @@ pub use unique_id::UniqueId;
 
 /// Finds out, for this process and all that it forks, what the libraries used here find out when they are first used: what
 /// the processor and the kernel can do. A child that did so would have a page of memory more, for each.
-pub fn find_out_once() {
+pub fn find_processor_and_kernel_features() {
     let _ = memchr::memchr(b'\n', b"");
     let _ = sha2::Sha256::digest([]);
     let _ = std::fs::metadata("/");

@@ -66,7 +66,7 @@ fn serve(role: Starting<'_, SpawnerConfig>) -> Result<(), Failure> {
     let memory = MemoryDirectories::open(&configuration)?;
     let journals = journal_file::open_directory(&configuration.journals)
         .map_err(|error| format!("{}: {error}", configuration.journals.display()))?;
-    maildrop::find_out_once();
+    maildrop::find_processor_and_kernel_features();
     process::expect_children();
     role.master.ready(report.missing)?;
     let mut spawner = Spawner {

@@ -19,7 +19,7 @@ use messages::auth::NewSession;
 use messages::keyholder::{Certificate, NewSigner};
 use messages::log::{Logger, Record};
 use messages::session::{Connection, FromListener, SessionConfig, ToSessionSpawner};
-use pop3_proto::line::{LineBuffer, MAX_COMMAND};
+use pop3_proto::line;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustls::RootCertStore;
 use startup::{Failure, Starting};
@@ -65,7 +65,7 @@ fn serve(role: Starting<'_, SessionConfig>) -> Result<(), Failure> {
         ..Limits::default()
     });
     let (_confined, report) = sandbox.enter()?;
-    find_out_once();
+    line::choose_search();
     process::expect_children();
     role.master.ready(report.missing)?;
     let mut spawner = Spawner {
@@ -83,14 +83,6 @@ fn serve(role: Starting<'_, SessionConfig>) -> Result<(), Failure> {
         children: Children::default(),
     };
     Ok(spawner.run()?)
-}
-
-/// What the search for line ends finds out about the processor when it is first used; else each session would, and have a
-/// page of memory more for it.
-fn find_out_once() {
-    let mut lines = LineBuffer::new(MAX_COMMAND);
-    lines.push(b"\r\n");
-    let _ = lines.next_line();
 }
 
 struct Spawner<'a> {

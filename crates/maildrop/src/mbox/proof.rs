@@ -8,10 +8,11 @@
 use std::fs::File;
 use std::io;
 
+use page_buffer::PageBuffer;
+
 use super::digest::HeaderDigest;
 use super::scan::{BORDER, BORDER_BEFORE, FROM, is_border, read_at};
 use super::table::{Message, Table};
-use crate::page_buffer::PageBuffer;
 
 /// Octets read at once: the border, the `From ` line and the header of most messages, and little more.
 const BLOCK: usize = 2048;

@@ -11,11 +11,11 @@ use std::os::unix::fs::FileExt;
 
 use memchr::memchr;
 use memchr::memmem::Finder;
+use page_buffer::{PageBuffer, up_to_a_page};
 
 use super::count::Count;
 use super::digest::HeaderDigest;
 use super::table::Message;
-use crate::page_buffer::{PageBuffer, up_to_a_page};
 
 /// Octets read at once: within the second-level cache, so that what the kernel copied there is searched there. Measured
 /// from 32 KiB to 512 KiB there is little between them; 1 MiB is slower.

@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
+use page_buffer::PageBuffer;
 use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
@@ -17,7 +18,6 @@ use super::{
     BLOCK, BLOCK_OF_DISK, Batch, Doing, Failure, Held, Job, Journal, KEPT_OCTETS, PLAN, Plan,
     State, Stream, Trouble, area_at, data_at, read_stream,
 };
-use crate::page_buffer::PageBuffer;
 
 /// The share of a data area from which on a gap between source and target is used as it is, without a copy in the
 /// journal: two syncs of the disk then take no longer than writing everything twice.

@@ -69,7 +69,7 @@ impl Bench {
             let (job, plan) = journal
                 .begin(&held, &mailbox, 0, extents.clone(), size)
                 .unwrap();
-            let (mut stream, mut octets) = (plan.stream(), crate::page_buffer::PageBuffer::new(0));
+            let (mut stream, mut octets) = (plan.stream(), page_buffer::PageBuffer::new(0));
             let mut number = 0;
             while let Some(mut batch) = journal.next_batch(&job, &stream) {
                 batch.sum = journal

@@ -6,13 +6,14 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 
+use page_buffer::PageBuffer;
+
 use super::carry::{is_uncut, take_space};
 use super::sum::Sum;
 use super::{
     BLOCK, Batch, Doing, Held, Job, Journal, KEPT_OCTETS, PLAN, Plan, Record, SLOT, State, Trouble,
     area_at, read_range, read_stream,
 };
-use crate::page_buffer::PageBuffer;
 
 /// What a journal says.
 enum Standing {

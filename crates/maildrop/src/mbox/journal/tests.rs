@@ -102,7 +102,7 @@ impl Bench {
             .begin(&held, &self.mailbox, 0, self.extents(), size)
             .unwrap();
         let mut stream = plan.stream();
-        let mut octets = crate::page_buffer::PageBuffer::new(0);
+        let mut octets = page_buffer::PageBuffer::new(0);
         let mut number = 0;
         while let Some(mut batch) = journal.next_batch(&job, &stream) {
             batch.sum = journal
@@ -347,7 +347,7 @@ fn a_replay_that_is_interrupted_is_replayed() {
                 .begin(&held, &bench.mailbox, job.new_size(), vec![later], size)
                 .unwrap();
             let mut stream = plan.stream();
-            let mut octets = crate::page_buffer::PageBuffer::new(0);
+            let mut octets = page_buffer::PageBuffer::new(0);
             for _ in 0..last {
                 let mut batch = journal.next_batch(&next, &stream).unwrap();
                 batch.sum = journal
