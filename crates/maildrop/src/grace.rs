@@ -149,6 +149,7 @@ impl Maildrop for Graced {
                     _ => 0,
                 };
                 summary.expired = removed.removed.saturating_sub(new);
+                summary.remains = removed.remains;
             }
             Err(error) => {
                 // Those that are left stay hidden, and the next session tries again. If this fails too, they show.

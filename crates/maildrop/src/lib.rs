@@ -64,6 +64,7 @@ mod maildrop;
 mod mbox;
 mod memory;
 mod open;
+mod remains;
 mod stamp;
 mod unique_id;
 
@@ -85,6 +86,7 @@ pub use mbox::copies::CopyNumbers;
 pub use mbox::journal::{Journal, KEPT_OCTETS, Keeper};
 pub use memory::{Drift, Memory};
 pub use open::{Access, Descriptor, OpenOptions, Opened, open};
+pub use remains::Remains;
 pub use unique_id::UniqueId;
 
 /// Finds out, for this process and all that it forks, what the libraries used here find out when they are first used: what

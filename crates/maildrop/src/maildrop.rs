@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use crate::remains::Remains;
 use crate::{CheckError, Drift, UniqueId, UpdateError};
 
 /// Most messages in a maildrop unless configured otherwise: popa3d's MAX_MAILBOX_MESSAGES, about 100 MB of table.
@@ -34,7 +35,7 @@ impl Default for Limits {
 }
 
 /// What UPDATE did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct UpdateSummary {
     /// Messages that were marked and are gone now, whoever removed them.
     pub removed: u32,
@@ -46,6 +47,8 @@ pub struct UpdateSummary {
     pub acknowledged: u32,
     /// What was retrieved could not be remembered; it shows again.
     pub unremembered: bool,
+    /// Files whose space is given back when this is dropped; to be kept until the client has its answer.
+    pub remains: Remains,
 }
 
 /// A locked or listed maildrop with its messages fixed for the session (RFC 1939 section 4).

@@ -3,11 +3,11 @@
 use confine::ConfineError;
 use confine::sandbox::{Confined, Landlock, Limits, Report, Sandbox};
 use confine::seccomp::Program;
-use maildrop::{Access, Opened};
+use maildrop::{Access, Opened, Remains};
 use messages::Rights;
 
-/// Descriptors: the client's, log, locks, the maildrop's, and one message.
-const MAX_OPEN_FILES: u64 = 64;
+/// Descriptors: the client's, log, locks, the maildrop's, and one message; at UPDATE, what is left of those that are removed.
+const MAX_OPEN_FILES: u64 = 64 + Remains::MAX_DESCRIPTORS;
 
 /// Enters confinement for good. `opened` is the maildrop, if there is one; it has been opened and not looked into.
 ///

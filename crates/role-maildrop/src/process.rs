@@ -288,8 +288,11 @@ impl Job<'_> {
         match session {
             Ok(session) => {
                 let session = session.with_utf8_headers(self.configuration.utf8_headers);
-                let (end, tally) = session.serve(handed_over);
-                self.log_end(&end, &tally, held.client.sent());
+                let ended = session.serve(handed_over);
+                self.log_end(&ended.end, &ended.tally, held.client.sent());
+                // Before the process ends, which closes descriptors in what order it likes: the client is not to wait for the rest.
+                drop(held.client);
+                drop(ended.remains);
             }
             Err(failure) => self.refuse(&mut held.client, &failure),
         }

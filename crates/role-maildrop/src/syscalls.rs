@@ -48,6 +48,10 @@ const MAILDROP: &[Allow] = &[
     Allow::any(libc::SYS_fsync, "UPDATE is durable"),
     Allow::any(libc::SYS_fdatasync, "UPDATE is durable"),
     Allow::any(libc::SYS_unlinkat, "messages of a Maildir, a dotlock"),
+    Allow::any(
+        libc::SYS_fstatfs,
+        "may a removed message be left to the kernel?",
+    ),
     Allow::any(libc::SYS_fchmod, "others may read a dotlock"),
     Allow::any(libc::SYS_utimensat, "a dotlock is still in use"),
     Allow::when(

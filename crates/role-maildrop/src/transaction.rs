@@ -4,7 +4,7 @@ use std::fmt;
 
 use confine::sandbox::Confined;
 use confine::signals::{Signal, SignalFd};
-use maildrop::{CheckError, Drift, Maildrop, UpdateError};
+use maildrop::{CheckError, Drift, Maildrop, Remains, UpdateError};
 use messages::Rights;
 use messages::session::HandedOver;
 use messages::spawner::Utf8Headers;
@@ -62,6 +62,17 @@ pub enum End {
     Errors,
     /// Another program changed the maildrop, or it cannot be read any more; nothing was deleted.
     Maildrop(CheckError),
+}
+
+/// What is left when a session has ended and its client has been told.
+#[derive(Debug)]
+pub struct Ended {
+    /// How.
+    pub end: End,
+    /// What was done.
+    pub tally: Tally,
+    /// To be dropped when the client's connection is closed.
+    pub remains: Remains,
 }
 
 impl fmt::Display for End {
@@ -155,7 +166,7 @@ impl<'a> Session<'a> {
     }
 
     /// Serves until the session ends.
-    pub fn serve(mut self, handed_over: HandedOver<'_>) -> (End, Tally) {
+    pub fn serve(mut self, handed_over: HandedOver<'_>) -> Ended {
         if handed_over.utf8 {
             self.machine.set_utf8();
         }
@@ -167,10 +178,18 @@ impl<'a> Session<'a> {
             Ok(Last::Errors) => {
                 // A client that has gone does not miss the reply.
                 let _ = self.client.flush();
-                (End::Errors, self.tally)
+                self.ended(End::Errors)
             }
-            Err(Stop::Gone(gone)) => (End::Gone(gone), self.tally),
-            Err(Stop::Maildrop(error)) => (End::Maildrop(error), self.tally),
+            Err(Stop::Gone(gone)) => self.ended(End::Gone(gone)),
+            Err(Stop::Maildrop(error)) => self.ended(End::Maildrop(error)),
+        }
+    }
+
+    fn ended(self, end: End) -> Ended {
+        Ended {
+            end,
+            tally: self.tally,
+            remains: Remains::default(),
         }
     }
 
@@ -307,10 +326,11 @@ impl<'a> Session<'a> {
     }
 
     /// UPDATE. From here on it does not matter what becomes of the connection.
-    fn update(mut self) -> (End, Tally) {
+    fn update(mut self) -> Ended {
         // Held back until the process has ended: whoever wants it to end waits for UPDATE.
         let _signals = SignalFd::new(&[Signal::TERM, Signal::INT, Signal::HUP]);
         let mut end = End::Quit;
+        let mut remains = Remains::default();
         // There are no marks without the right to make them. If there were, they would not count.
         // Nor does such a login hide anything from others.
         if self.rights.allow_deletion() {
@@ -337,6 +357,7 @@ impl<'a> Session<'a> {
                     let acknowledged = summary.acknowledged;
                     self.tally.acknowledged = (acknowledged > 0).then_some(acknowledged);
                     self.tally.unremembered = summary.unremembered;
+                    remains = summary.remains;
                     self.tally.left = self.machine.messages_left();
                 }
                 Err(error) => {
@@ -359,7 +380,11 @@ impl<'a> Session<'a> {
             .client
             .queue(&mut self.replies)
             .and_then(|()| self.client.flush());
-        (end, self.tally)
+        Ended {
+            end,
+            tally: self.tally,
+            remains,
+        }
     }
 }
 

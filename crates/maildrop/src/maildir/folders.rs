@@ -44,6 +44,13 @@ pub(super) enum Found<T> {
 pub(super) type OpenFile = (File, Stat);
 
 impl<T> Found<T> {
+    pub(super) fn without_content<U>(self) -> Found<Option<U>> {
+        match self {
+            Found::Message(_, facts) => Found::Message(None, facts),
+            Found::NoMail => Found::NoMail,
+        }
+    }
+
     fn new(content: T, stat: &Stat) -> Self {
         match Facts::of(stat) {
             Some(facts) => Found::Message(content, facts),
@@ -114,6 +121,27 @@ impl Folders {
         match statat(self.fd(folder), name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(Found::new(stat, &stat))),
             Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// As [`Folders::look`], and keeps the file open, though not for reading, unless there is no descriptor left.
+    pub(super) fn hold(
+        &self,
+        folder: Folder,
+        name: &[u8],
+    ) -> io::Result<Option<Found<Option<OwnedFd>>>> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match openat(self.fd(folder), name, flags, Mode::empty()) {
+            Ok(file) => {
+                let stat = fstat(&file)?;
+                Ok(Some(Found::new(Some(file), &stat)))
+            }
+            Err(Errno::NOENT) => Ok(None),
+            Err(Errno::MFILE | Errno::NFILE) => {
+                let found = self.look(folder, name)?;
+                Ok(found.map(|found| found.without_content()))
+            }
             Err(error) => Err(error.into()),
         }
     }

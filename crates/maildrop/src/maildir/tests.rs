@@ -3,6 +3,7 @@ use std::os::unix::fs::{FileExt, symlink};
 use std::path::PathBuf;
 
 use super::*;
+use crate::Remains;
 use crate::testing::{impatient, wire};
 
 /// A Maildir in a directory of its own.
@@ -265,6 +266,18 @@ fn update_removes_the_deleted_messages_wherever_they_went() {
             }
         }
     }
+}
+
+#[test]
+fn what_was_removed_stays_open_where_that_leaves_nothing_behind() {
+    let home = Home::new(&[("new/1.a", b"first"), ("cur/2.b:2,S", b"second")]);
+    let folders = home.folders();
+    let can_remain = Remains::can_be_of(folders.descriptors()[0]);
+    let summary = home.open().update(&|index| index == 1).unwrap();
+    assert_eq!(home.files(), ["new/1.a"]);
+    assert_eq!(summary.remains.len(), usize::from(can_remain));
+    // It has no name, in a network's file system either.
+    assert_eq!(fs::read_dir(home.path("cur")).unwrap().count(), 0);
 }
 
 #[test]

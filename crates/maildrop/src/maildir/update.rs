@@ -8,6 +8,7 @@ use super::finder::Finder;
 use super::folders::{Folders, Found};
 use super::name::Folder;
 use super::{Entry, Listing};
+use crate::remains::Remains;
 use crate::{UpdateError, UpdateSummary};
 
 /// Removes messages and makes that durable.
@@ -16,7 +17,7 @@ pub(super) fn remove(
     listing: &Listing,
     deleted: &dyn Fn(u32) -> bool,
 ) -> Result<UpdateSummary, UpdateError> {
-    let mut finder = Finder::new();
+    let mut remover = Remover::new(folders);
     let mut summary = UpdateSummary::default();
     let mut left = 0_u32;
     let mut first_error = None;
@@ -24,7 +25,7 @@ pub(super) fn remove(
         if !deleted(index) {
             continue;
         }
-        match remove_one(folders, &mut finder, listing, entry) {
+        match remover.remove(listing, entry) {
             Ok(()) => {
                 summary.removed = summary.removed.saturating_add(1);
                 summary.octets = summary.octets.saturating_add(entry.octets);
@@ -41,7 +42,10 @@ pub(super) fn remove(
         Ok(())
     };
     match first_error.or(synced.err()) {
-        None => Ok(summary),
+        None => {
+            summary.remains = remover.remains;
+            Ok(summary)
+        }
         Some(error) => Err(UpdateError::Partial {
             removed: summary.removed,
             left,
@@ -50,24 +54,53 @@ pub(super) fn remove(
     }
 }
 
-/// Removes a message, or finds that somebody else has: gone by the name it was listed with, and by its base.
-fn remove_one(
-    folders: &Folders,
-    finder: &mut Finder,
-    listing: &Listing,
-    entry: &Entry,
-) -> io::Result<()> {
-    let remove = |folder: Folder, name: &[u8]| match folders.look(folder, name)? {
-        Some(Found::Message(_, facts)) if facts == entry.facts => {
-            Ok(folders.unlink(folder, name)?.then_some(()))
+/// What removes messages one after the other.
+struct Remover<'a> {
+    folders: &'a Folders,
+    finder: Finder,
+    remains: Remains,
+    can_remain: bool,
+}
+
+impl<'a> Remover<'a> {
+    fn new(folders: &'a Folders) -> Self {
+        let mut descriptors = folders.descriptors().into_iter();
+        Remover {
+            folders,
+            finder: Finder::new(),
+            remains: Remains::default(),
+            can_remain: descriptors.all(Remains::can_be_of),
         }
-        None => Ok(None),
-        // Somebody put other content in its place, which the client has not seen.
-        Some(_) => Err(io::ErrorKind::InvalidData.into()),
-    };
-    let name = entry.name;
-    if remove(name.folder, listing.arena.name(name))?.is_none() {
-        finder.find(folders, listing.arena.base(name), remove)?;
     }
-    Ok(())
+
+    /// Removes a message, or finds that somebody else has: gone by the name it was listed with, and by its base.
+    fn remove(&mut self, listing: &Listing, entry: &Entry) -> io::Result<()> {
+        let Remover {
+            folders,
+            finder,
+            remains,
+            can_remain,
+        } = self;
+        let mut remove = |folder: Folder, name: &[u8]| {
+            let found = match *can_remain && !remains.is_full() {
+                true => folders.hold(folder, name)?,
+                false => folders.look(folder, name)?.map(Found::without_content),
+            };
+            match found {
+                Some(Found::Message(file, facts)) if facts == entry.facts => {
+                    let is_removed = folders.unlink(folder, name)?;
+                    remains.extend(file);
+                    Ok(is_removed.then_some(()))
+                }
+                None => Ok(None),
+                // Somebody put other content in its place, which the client has not seen.
+                Some(_) => Err(io::ErrorKind::InvalidData.into()),
+            }
+        };
+        let name = entry.name;
+        if remove(name.folder, listing.arena.name(name))?.is_none() {
+            finder.find(folders, listing.arena.base(name), remove)?;
+        }
+        Ok(())
+    }
 }

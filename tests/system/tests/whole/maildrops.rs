@@ -95,6 +95,29 @@ fn a_maildir_is_served() {
 }
 
 #[test]
+fn more_messages_of_a_maildir_are_removed_than_may_stay_open() {
+    Setup::new()
+        .set("maildrop", "location", r#""maildir:%h/Maildir""#)
+        .as_root(|site| {
+            let path = Path::new("/home/alice/Maildir");
+            maildir(path, ALICE, &corpus::many(1_500));
+            let server = site.serve();
+            let mut pop = site.login(ALICE);
+            let deletions: String = (2..=1_500).map(|n| format!("DELE {n}\r\n")).collect();
+            pop.send(deletions.as_bytes());
+            for number in 2..=1_500 {
+                assert!(pop.reply().ok, "{number}");
+            }
+            pop.ok("QUIT");
+            assert_eq!(files(path), 1);
+            server.await_log("the end", |line| {
+                line.contains("deleted=1499") && line.contains("left=1")
+            });
+            assert!(site.login(ALICE).ok("STAT").starts_with("1 "));
+        });
+}
+
+#[test]
 fn mail_that_arrives_during_a_session_is_kept_and_shown_in_the_next() {
     let small = corpus::many(4);
     let append = |site: &Site, message: &Message| {
