@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use system_tests::corpus;
+use system_tests::poll;
 use system_tests::pop::Pop;
-use system_tests::processes::Process;
+use system_tests::processes::{self, Process};
 use system_tests::server::Server;
 use system_tests::site::{Setup, Site};
 use system_tests::users::{ALICE, OPERATOR_ID, SERVICE};
@@ -208,6 +209,58 @@ fn no_role_holds_a_descriptor_that_is_not_its_business() {
     });
 }
 
+/// What a process has open besides standard input, output and error: the part before the colon of each, sorted.
+fn kinds_of_descriptors(process: Process) -> Vec<String> {
+    let descriptors = fs::read_dir(process.file("fd")).expect("its descriptors");
+    let mut kinds: Vec<String> = descriptors
+        .flatten()
+        .filter(|entry| !["0", "1", "2"].contains(&&*entry.file_name().to_string_lossy()))
+        .filter_map(|entry| fs::read_link(entry.path()).ok())
+        .map(|target| {
+            target
+                .to_string_lossy()
+                .split(':')
+                .next()
+                .map(str::to_owned)
+        })
+        .map(Option::unwrap_or_default)
+        .collect();
+    kinds.sort();
+    kinds
+}
+
+#[test]
+fn a_session_keeps_nothing_of_its_spawner_not_even_from_inetd() {
+    const SESSION: &str = "popa3d: session";
+    // Its client, auth, the log.
+    let own = ["socket", "socket", "socket"];
+    Setup::new().as_root(|site| {
+        site.deliver(ALICE, &corpus::mbox(&corpus::many(1)));
+        let server = site.serve();
+        let mut waiting = site.connect();
+        waiting.ok("USER bob");
+        let daemons = poll::until("a session", || {
+            let mut sessions = server.roles("session").into_iter();
+            sessions.find(|process| process.title() == SESSION)
+        });
+        assert_eq!(kinds_of_descriptors(daemons), own);
+        drop(waiting);
+
+        let mut session = site.inetd();
+        assert!(session.pop.reply().ok);
+        let master = Process::numbered(session.server.id());
+        let inetds = processes::tree(master)
+            .into_iter()
+            .find(|process| process.title() == SESSION)
+            .expect("the session that has greeted");
+        // The lease besides.
+        assert_eq!(kinds_of_descriptors(inetds), [&["pipe"], &own[..]].concat());
+        session.pop.login(ALICE.name, ALICE.password);
+        session.pop.ok("QUIT");
+        assert!(session.end().success());
+    });
+}
+
 #[test]
 fn without_root_every_role_is_the_one_user_and_still_confined() {
     Setup::new().as_ordinary_user(|site| {
@@ -250,7 +303,7 @@ fn a_session_opens_nothing_as_root() {
             .spawn()
             .expect("strace");
         let traced = |process: &Process| status(*process, "TracerPid") != "0";
-        system_tests::poll::until("strace", || {
+        poll::until("strace", || {
             server.processes().iter().all(traced).then_some(())
         });
         let mut pop = site.login(ALICE);
