@@ -209,7 +209,7 @@ fn hear(
             return None;
         }
         Ok(Some(Said::Report(Report::Failed { reason }))) => Some(reason),
-        // The session spawner has become the session and ends when the session does.
+        // The session spawner has become the session, which has nothing to say to us.
         Err(ChannelError::Closed) => None,
         Err(error) => Some(error.to_string()),
     };

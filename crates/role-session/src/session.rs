@@ -102,7 +102,11 @@ pub fn serve(confined: Confined, mut client: Client, job: Job<'_>) {
     let matters = |gone: &Gone| match gone {
         Gone::Closed => false,
         Gone::TimedOut => by_tls,
-        Gone::Truncated | Gone::TlsUnexpected | Gone::BehindStls | Gone::Tls(_) => true,
+        Gone::Truncated
+        | Gone::TlsUnexpected
+        | Gone::BehindStls
+        | Gone::Tls(_)
+        | Gone::NotConfined(_) => true,
     };
     if let Some(gone) = gone.filter(matters) {
         let record = about(Record::warning("connection lost"), connection);
@@ -210,10 +214,9 @@ impl Session<'_> {
             };
             drop(attempted);
             let denial = match answer {
-                Answer::Accepted(maildrop) => match self.hand_over(&maildrop, &machine, &mut lines)
-                {
+                Answer::Accepted(maildrop) => match self.hand_over(&maildrop, &machine, &lines) {
                     Ok(()) => return Ok(End::LoggedIn(maildrop)),
-                    // Nobody is there to serve the maildrop, and the client is still ours.
+                    // Nobody is there to serve the maildrop, and the client is still ours, with all that it has said.
                     Err(_) => Denial::Temporary,
                 },
                 Answer::Challenge(octets) => {
@@ -346,7 +349,7 @@ impl Session<'_> {
         &self,
         maildrop: &OwnedFd,
         machine: &Authorization,
-        lines: &mut LineBuffer,
+        lines: &LineBuffer,
     ) -> Result<(), ChannelError> {
         let descriptors: Vec<_> = match self.client.tls() {
             Some(_) => Vec::new(),
@@ -354,7 +357,7 @@ impl Session<'_> {
         };
         let handed_over = HandedOver {
             utf8: machine.utf8(),
-            pipelined: &lines.take_rest(),
+            pipelined: lines.unparsed(),
         };
         handover::send(maildrop.as_fd(), &handed_over.encode(), &descriptors)
     }

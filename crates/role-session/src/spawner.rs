@@ -276,31 +276,35 @@ impl Spawner<'_> {
                 self.children
                     .insert(pid, arrival.connection.id, arrival.lease);
             }
-            Ok(Fork::Child) => {
-                let kept: Vec<BorrowedFd<'_>> = arrival
-                    .client
-                    .descriptors()
-                    .chain([channels.auth.as_fd(), self.logger.channel().as_fd()])
-                    .chain(channels.keyholder.as_ref().map(AsFd::as_fd))
-                    .collect();
-                let code = match process::close_all_except(&kept) {
-                    Ok(()) => self.serve(&arrival.connection, arrival.client, channels),
-                    Err(_) => 1,
-                };
-                process::exit(code)
-            }
+            Ok(Fork::Child) => self.live_as_session(arrival, channels, false),
             Err(error) => self.fail(arrival, &error.to_string()),
         }
     }
 
-    /// The only connection there will be: no fork is needed, and this process ends with it.
+    /// The only connection there will be: no fork is needed, and this process ends with it. It keeps the lease, for which
+    /// there is nobody else: until it ends, the master waits for what it logs.
     fn become_session(&self, arrival: Arrival) {
         match self.introduce(&arrival) {
-            Ok(channels) => {
-                process::exit(self.serve(&arrival.connection, arrival.client, channels))
-            }
+            Ok(channels) => self.live_as_session(arrival, channels, true),
             Err(error) => self.fail(arrival, &error),
         }
+    }
+
+    /// The rest of a session's process, which lets go of what is the spawner's first. It exits, so that what owns a descriptor
+    /// that was closed here is never dropped.
+    fn live_as_session(&self, arrival: Arrival, channels: Channels, keeps_lease: bool) -> ! {
+        let kept: Vec<BorrowedFd<'_>> = arrival
+            .client
+            .descriptors()
+            .chain([channels.auth.as_fd(), self.logger.channel().as_fd()])
+            .chain(channels.keyholder.as_ref().map(AsFd::as_fd))
+            .chain(keeps_lease.then(|| arrival.lease.as_fd()))
+            .collect();
+        let code = match process::close_all_except(&kept) {
+            Ok(()) => self.serve(&arrival.connection, arrival.client, channels),
+            Err(_) => 1,
+        };
+        process::exit(code)
     }
 
     /// The session's process: confines itself further, then serves.
@@ -316,6 +320,7 @@ impl Spawner<'_> {
             })
             .enter();
         match confined {
+            // What the kernel lacks, the spawner has reported of itself.
             Ok((confined, _)) => {
                 let job = Job {
                     connection,

@@ -5,9 +5,10 @@ use std::fs;
 use std::path::Path;
 use system_tests::corpus;
 use system_tests::pop::Pop;
-use system_tests::processes::Process;
+use system_tests::processes::{self, Process};
 use system_tests::server::Server;
 use system_tests::site::{Setup, Site};
+use system_tests::strace::Strace;
 use system_tests::users::{ALICE, OPERATOR_ID, SERVICE};
 
 /// A server, a session before its login and one behind it, so that every kind of process is there.
@@ -208,6 +209,53 @@ fn no_role_holds_a_descriptor_that_is_not_its_business() {
     });
 }
 
+/// What a process has open besides standard input, output and error: the part before the colon of each, sorted.
+fn kinds_of_descriptors(process: Process) -> Vec<String> {
+    let descriptors = fs::read_dir(process.file("fd")).expect("its descriptors");
+    let mut kinds: Vec<String> = descriptors
+        .flatten()
+        .filter(|entry| !["0", "1", "2"].contains(&&*entry.file_name().to_string_lossy()))
+        .filter_map(|entry| fs::read_link(entry.path()).ok())
+        .map(|target| {
+            target
+                .to_string_lossy()
+                .split(':')
+                .next()
+                .map(str::to_owned)
+        })
+        .map(Option::unwrap_or_default)
+        .collect();
+    kinds.sort();
+    kinds
+}
+
+#[test]
+fn a_session_keeps_nothing_of_its_spawner_not_even_from_inetd() {
+    // Its client, auth, the log.
+    let own = ["socket", "socket", "socket"];
+    Setup::new().as_root(|site| {
+        site.deliver(ALICE, &corpus::mbox(&corpus::many(1)));
+        let server = site.serve();
+        let mut waiting = site.connect();
+        waiting.ok("USER bob");
+        assert_eq!(kinds_of_descriptors(server.role("session")), own);
+        drop(waiting);
+
+        let mut session = site.inetd();
+        assert!(session.pop.reply().ok);
+        let master = Process::numbered(session.server.id());
+        let inetds = processes::tree(master)
+            .into_iter()
+            .find(|process| process.title() == "popa3d: session")
+            .expect("the session that has greeted");
+        // The lease besides.
+        assert_eq!(kinds_of_descriptors(inetds), [&["pipe"], &own[..]].concat());
+        session.pop.login(ALICE.name, ALICE.password);
+        session.pop.ok("QUIT");
+        assert!(session.end().success());
+    });
+}
+
 #[test]
 fn without_root_every_role_is_the_one_user_and_still_confined() {
     Setup::new().as_ordinary_user(|site| {
@@ -233,34 +281,14 @@ fn a_session_opens_nothing_as_root() {
         site.deliver(ALICE, &corpus::mbox(&corpus::many(2)));
         let server = site.serve();
         let trace = site.directory.join("trace");
-        let mut strace = std::process::Command::new("/usr/bin/strace");
-        strace.args([
-            "-f",
-            "-qq",
-            "-e",
-            "trace=open,openat,openat2,execve,execveat,setuid,setresuid",
-            "-o",
-        ]);
-        strace.arg(&trace);
-        for process in server.processes() {
-            strace.arg("-p").arg(process.0.as_raw_nonzero().to_string());
-        }
-        let mut strace = strace
-            .stderr(std::process::Stdio::null())
-            .spawn()
-            .expect("strace");
-        let traced = |process: &Process| status(*process, "TracerPid") != "0";
-        system_tests::poll::until("strace", || {
-            server.processes().iter().all(traced).then_some(())
-        });
+        let calls = "trace=open,openat,openat2,execve,execveat,setuid,setresuid";
+        let strace = Strace::attach(&server.processes(), &[calls], &trace);
         let mut pop = site.login(ALICE);
         pop.listing("RETR 1");
         pop.ok("DELE 1");
         pop.ok("QUIT");
         pop.expect_closed();
-        let pid = rustix::process::Pid::from_child(&strace);
-        rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("strace");
-        strace.wait().expect("strace");
+        drop(strace);
         let text = fs::read_to_string(&trace).expect("the trace");
         let master = server.master().0.as_raw_nonzero().to_string();
         let calls: BTreeSet<&str> = text
