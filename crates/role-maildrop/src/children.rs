@@ -55,8 +55,6 @@ pub enum Heard {
     Finished,
     /// It wants its journal set aside, for this reason.
     SetAside(JournalName, String),
-    /// It has found this journal unfinished, and in it this file name of a mailbox.
-    Unfinished(JournalName, Option<String>),
 }
 
 /// One child.
@@ -94,23 +92,23 @@ enum Work {
 impl Child {
     /// A maildrop process.
     pub fn session(guard: Channel, user: String, mbox: Option<Mailbox>) -> Self {
-        Self::new(guard, Work::Session { user, mbox })
+        Self::new(Some(guard), Work::Session { user, mbox })
     }
 
     /// A process that finishes an update.
     pub fn recovery(guard: Channel, unfinished: Unfinished) -> Self {
-        Self::new(guard, Work::Recovery(unfinished))
+        Self::new(Some(guard), Work::Recovery(unfinished))
     }
 
-    /// A process that searches for unfinished updates.
-    pub fn search(guard: Channel) -> Self {
-        Self::new(guard, Work::Search)
+    /// A process that searches for unfinished updates. What it finds, it says elsewhere.
+    pub fn search() -> Self {
+        Self::new(None, Work::Search)
     }
 
-    fn new(guard: Channel, work: Work) -> Self {
+    fn new(guard: Option<Channel>, work: Work) -> Self {
         Self {
-            guard: Some(guard),
-            talks: true,
+            talks: guard.is_some(),
+            guard,
             asked: false,
             mailbox: None,
             work,
@@ -136,9 +134,6 @@ impl Child {
     /// `None`: this child may not say this.
     fn take(&mut self, message: ToSpawner, descriptor: Option<OwnedFd>) -> Option<Heard> {
         match (message, &self.work) {
-            (ToSpawner::Unfinished { name, mailbox }, Work::Search) => {
-                Some(Heard::Unfinished(JournalName::parse(&name)?, mailbox))
-            }
             (_, Work::Search) => None,
             (ToSpawner::Opened, _) => {
                 self.talks = false;
@@ -158,7 +153,6 @@ impl Child {
                 let name = self.journal().filter(|_| first)?;
                 Some(Heard::SetAside(name, reason))
             }
-            (ToSpawner::Unfinished { .. }, _) => None,
         }
     }
 
@@ -260,7 +254,9 @@ impl Children {
         if matches!(child.work, Work::Recovery(_)) {
             self.recoveries = self.recoveries.saturating_add(1);
         }
-        self.talking.insert(pid.as_raw_pid());
+        if child.talks {
+            self.talking.insert(pid.as_raw_pid());
+        }
         self.all.insert(pid, child);
     }
 
@@ -291,13 +287,15 @@ impl Children {
 
     /// The channels of those that are to be heard now.
     pub fn talking(&self) -> impl Iterator<Item = (Pid, &Channel)> {
-        let busy = self.recoveries >= MAX_RECOVERIES;
         self.talking.iter().filter_map(move |&pid| {
             let pid = Pid::from_raw(pid)?;
-            let child = self.all.get(&pid)?;
-            let waits = busy && matches!(child.work, Work::Search);
-            let guard = child.guard.as_ref().filter(|_| !waits)?;
+            let guard = self.all.get(&pid)?.guard.as_ref()?;
             Some((pid, guard))
         })
+    }
+
+    /// Whether another update that was found has to wait.
+    pub fn recover_enough(&self) -> bool {
+        self.recoveries >= MAX_RECOVERIES
     }
 }

@@ -32,13 +32,6 @@ pub enum ToSpawner {
         /// For the log.
         reason: String,
     },
-    /// From who searches: this journal is unfinished.
-    Unfinished {
-        /// Its file's name.
-        name: String,
-        /// The file name of the mailbox in the journal, which may be a lie.
-        mailbox: Option<String>,
-    },
 }
 
 impl Message for ToSpawner {
@@ -47,6 +40,19 @@ impl Message for ToSpawner {
     fn descriptors(&self) -> usize {
         usize::from(*self == ToSpawner::Updating)
     }
+}
+
+/// To the spawner, from the process that searches, on a channel that nothing else is said on: this journal is unfinished.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// Its file's name.
+    pub name: String,
+    /// The file name of the mailbox in the journal, which may be a lie.
+    pub mailbox: Option<String>,
+}
+
+impl Message for Found {
+    const MAX_OCTETS: usize = MAX_MESSAGE_OCTETS;
 }
 
 /// From the spawner: the file that takes the journal's place comes along.

@@ -19,7 +19,7 @@ use messages::spawner::SpawnerConfig;
 use crate::broker::DotlockBy;
 use crate::confinement::confine;
 use crate::file_lock::file_lock;
-use crate::guard::{Guard, ToSpawner};
+use crate::guard::{Found, Guard};
 use crate::journal_file::{self, JournalName};
 use crate::state_file::PathHash;
 
@@ -126,7 +126,7 @@ impl Recovery<'_> {
     }
 }
 
-/// Searches the journals and names the unfinished ones to the spawner; what it returns is the process's exit status.
+/// Searches the journals and names the unfinished ones to the spawner, waiting where that has many to look after; what it returns is the process's exit status.
 pub fn search(
     journals: BorrowedFd<'_>,
     channel: &Channel,
@@ -154,7 +154,7 @@ pub fn search(
             Ok(Some(place)) => {
                 let path = place.path();
                 let mailbox = path.file_name().and_then(|name| name.to_str());
-                let message = ToSpawner::Unfinished {
+                let message = Found {
                     name: name.to_string(),
                     mailbox: mailbox.map(str::to_owned),
                 };

@@ -23,14 +23,14 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use startup::{Failure, Starting};
 
 use crate::broker::DotlockBy;
-use crate::children::{Child, Children, Heard, Mailbox, Unfinished};
+use crate::children::{Child, Children, Heard, Mailbox};
 use crate::guard::Guard;
 use crate::journal_file::{self, JournalName};
 use crate::memory_files::MemoryDirectories;
 use crate::process::{Job, journal_name, location, run as run_maildrop};
-use crate::recovery::{self, Recovery};
-use crate::state_file::PathHash;
 use crate::syscalls;
+
+mod recover;
 
 /// Maildrop processes at a time; the listener's limit on connections is lower.
 const MAX_PROCESSES: usize = 1 << 17;
@@ -82,6 +82,7 @@ fn serve(role: Starting<'_, SpawnerConfig>) -> Result<(), Failure> {
         auth: None,
         locker: None,
         children: Children::default(),
+        found: None,
     };
     Ok(spawner.run()?)
 }
@@ -105,6 +106,9 @@ struct Spawner<'a> {
     auth: Option<Channel>,
     locker: Option<Channel>,
     children: Children,
+    /// From the process that searches for unfinished updates, while there is something in it. It finds more than are worked on
+    /// at a time, and may have ended long before the last is taken.
+    found: Option<Channel>,
 }
 
 impl Spawner<'_> {
@@ -112,12 +116,14 @@ impl Spawner<'_> {
     /// last child: what one leaves unfinished, nobody else would finish.
     fn run(&mut self) -> io::Result<()> {
         let mut master = true;
-        while master || self.auth.is_some() || !self.children.is_empty() {
+        while master || self.auth.is_some() || !self.children.is_empty() || self.found.is_some() {
             let mut polled = vec![PollFd::new(&self.signals, PollFlags::IN)];
             polled.extend(master.then(|| PollFd::new(self.control, PollFlags::IN)));
             let auth_at = polled.len();
             let auth = self.auth.as_ref();
             polled.extend(auth.map(|auth| PollFd::new(auth, PollFlags::IN)));
+            let found_at = polled.len();
+            polled.extend(self.found().map(|found| PollFd::new(found, PollFlags::IN)));
             let (pids, guards): (Vec<Pid>, Vec<&Channel>) = self.children.talking().unzip();
             let guards_at = polled.len();
             polled.extend(
@@ -133,6 +139,7 @@ impl Spawner<'_> {
             let ready = |at: usize| polled.get(at).is_some_and(is_ready);
             let (signals, control) = (ready(0), master && ready(1));
             let auth = self.auth.is_some() && ready(auth_at);
+            let found = found_at < guards_at && ready(found_at);
             let speaking: Vec<Pid> = (guards_at..)
                 .zip(pids)
                 .filter(|&(at, _)| ready(at))
@@ -144,6 +151,9 @@ impl Spawner<'_> {
             if signals {
                 self.bury();
             }
+            if found {
+                self.take_found();
+            }
             if control {
                 master = self.obey()?;
             }
@@ -153,6 +163,7 @@ impl Spawner<'_> {
         }
         Ok(())
     }
+
     /// Takes one order of the master; false: it has gone, or wants us gone.
     fn obey(&mut self) -> io::Result<bool> {
         match self.control.try_receive::<ToSpawner>() {
@@ -257,88 +268,10 @@ impl Spawner<'_> {
         }
     }
 
-    /// Forks a process that finishes an update.
-    fn recover(&mut self, unfinished: Unfinished) {
-        let name = unfinished.name;
-        match self.fork() {
-            Ok((Some(pid), guard)) => {
-                self.children
-                    .insert(pid, Child::recovery(guard, unfinished));
-            }
-            Ok((None, guard)) => {
-                let orphan = unfinished.orphan.as_ref();
-                let mut kept = vec![
-                    self.journals.as_fd(),
-                    guard.as_fd(),
-                    self.logger.channel().as_fd(),
-                ];
-                kept.extend(orphan.map(|orphan| orphan.mailbox.as_fd()));
-                kept.extend(unfinished.dotlock.channel().map(AsFd::as_fd));
-                if process::close_all_except(&kept).is_err() {
-                    process::exit(1);
-                }
-                drop(process::set_name(c"popa3d: recover"));
-                process::exit(recovery::run(Recovery {
-                    name,
-                    orphan,
-                    journals: self.journals.as_fd(),
-                    dotlock: &unfinished.dotlock,
-                    configuration: &self.configuration,
-                    guard: Guard::new(guard),
-                    logger: &self.logger,
-                    program: &self.program,
-                    required: self.required,
-                }))
-            }
-            Err(error) => self.logger.log(
-                &Record::error("update not finished")
-                    .with("journal", name)
-                    .with("reason", error),
-            ),
-        }
-    }
-
-    /// Forks a process that searches for unfinished updates.
-    fn search(&mut self) {
-        match self.fork() {
-            Ok((Some(pid), guard)) => self.children.insert(pid, Child::search(guard)),
-            Ok((None, guard)) => {
-                let kept = [
-                    self.journals.as_fd(),
-                    guard.as_fd(),
-                    self.logger.channel().as_fd(),
-                ];
-                if process::close_all_except(&kept).is_err() {
-                    process::exit(1);
-                }
-                drop(process::set_name(c"popa3d: search"));
-                process::exit(recovery::search(
-                    self.journals.as_fd(),
-                    &guard,
-                    &self.logger,
-                    &self.program,
-                    self.required,
-                ))
-            }
-            Err(error) => self
-                .logger
-                .log(&Record::error("journals not searched").with("reason", error)),
-        }
-    }
-
     /// Who makes the dotlock of the mbox at a path.
     fn dotlock(&self, path: Option<&Path>) -> DotlockBy {
         let by = |path| DotlockBy::of(path, &self.configuration, self.locker.as_ref());
         path.map_or(DotlockBy::Oneself, by)
-    }
-
-    /// Recovers by a journal that was found. What mailbox it names is believed if the journal is that one's.
-    fn recover_found(&mut self, name: JournalName, mailbox: Option<String>) {
-        let spool = self.configuration.locker_directory.as_ref();
-        let path = spool.zip(mailbox).map(|(spool, name)| spool.join(name));
-        let path = path.filter(|path| PathHash::of(path) == name.path);
-        let dotlock = self.dotlock(path.as_deref());
-        self.recover(Unfinished::found(name, dotlock));
     }
 
     /// Forks, with a channel between the two; without a pid it is the child that returns.
@@ -363,7 +296,6 @@ impl Spawner<'_> {
                 }
             }
             Some(Heard::SetAside(name, reason)) => self.set_aside(pid, name, &reason),
-            Some(Heard::Unfinished(name, mailbox)) => self.recover_found(name, mailbox),
         }
     }
 

@@ -5,9 +5,11 @@
 
 mod rig;
 
+use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -19,6 +21,7 @@ use messages::spawner::ToSpawner;
 use rig::{MAIL, Rig, rest, say};
 use rustix::net::{SendFlags, send};
 use serde::{Deserialize, Serialize};
+use startup::testing::PATIENCE;
 
 type Test = (&'static str, fn());
 
@@ -66,6 +69,7 @@ fn all() -> Vec<Test> {
         sessions_outlive_the_master,
         without_the_right_to_delete_dele_is_refused_and_quit_removes_nothing,
         a_session_that_may_only_read_leaves_nothing_in_the_state_directory,
+        all_unfinished_updates_are_finished_also_those_behind_what_is_worked_on_at_a_time,
     )
     .into()
 }
@@ -80,10 +84,7 @@ fn a_client_that_is_handed_over_is_answered_and_served() {
     assert_eq!(rest(client), "+OK\r\n");
     login.assert_lease_ends();
     assert_eq!(rig.log("session ended").0, "quit");
-    assert_eq!(
-        rig.mailbox(),
-        MAIL.split_inclusive("one\n\n").nth(1).unwrap()
-    );
+    assert_eq!(rig.mailbox(), second_message());
 }
 
 fn without_the_right_to_delete_dele_is_refused_and_quit_removes_nothing() {
@@ -132,6 +133,35 @@ fn a_session_that_may_only_read_leaves_nothing_in_the_state_directory() {
     assert_eq!(rig.remembered(), remembered);
     assert_eq!(read(&mut rig, Rights::Full), second);
     assert_ne!(rig.remembered(), remembered);
+}
+
+fn all_unfinished_updates_are_finished_also_those_behind_what_is_worked_on_at_a_time() {
+    let mut rig = Rig::new(|configuration| configuration.lock_timeout = PATIENCE);
+    let mailboxes: Vec<_> = (0..20).map(|number| rig.interrupt_update(number)).collect();
+    let locked: Vec<_> = mailboxes.iter().map(|path| lock(path)).collect();
+    rig.send(&ToSpawner::Recover);
+    // None gets on, and whoever has found them is gone.
+    rig.await_children(&["popa3d: recover"; 8]);
+    drop(locked);
+    for _ in &mailboxes {
+        rig.log("update finished that had been interrupted");
+    }
+    for path in &mailboxes {
+        assert_eq!(fs::read_to_string(path).unwrap(), second_message());
+    }
+    rig.await_children(&[]);
+}
+
+/// Locks a mailbox as another program would.
+fn lock(path: &Path) -> File {
+    let file = File::options().read(true).write(true).open(path).unwrap();
+    assert!(confine::lock::try_lock_exclusive(file.as_fd()).unwrap());
+    file
+}
+
+/// What is left of the mail when the first message is deleted.
+fn second_message() -> &'static str {
+    MAIL.split_inclusive("one\n\n").nth(1).unwrap()
 }
 
 fn commands_behind_pass_are_carried_over() {

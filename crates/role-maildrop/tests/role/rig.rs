@@ -1,11 +1,12 @@
 //! The played master, auth, sessions and clients.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{FileExt, PermissionsExt, chown};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use confine::channel::Channel;
 use confine::handover;
@@ -21,6 +22,9 @@ pub const MAIL: &str = "From a\nSubject: first\n\none\n\nFrom b\nSubject: other\
 
 /// The uid and gid of the mail where the test runs as root.
 const USER: u32 = 12_345;
+
+/// Octets of a journal's slot. The third record, which says that an update is done, is in the second one.
+const JOURNAL_SLOT: usize = 4096;
 
 /// A spawner with everybody around it.
 pub struct Rig {
@@ -173,6 +177,67 @@ impl Rig {
         );
     }
 
+    /// A mailbox of joe's with an update that was interrupted before its last step: a session deletes the first message, and
+    /// then the cut of the mailbox and the last record of the journal are undone.
+    pub fn interrupt_update(&mut self, number: usize) -> PathBuf {
+        let path = self.directory.path().join(format!("mail/{number}"));
+        fs::write(&path, MAIL).unwrap();
+        if is_root() {
+            chown(&path, Some(USER), Some(USER)).unwrap();
+        }
+        let location = format!("mbox:{}", path.display());
+        let before = self.journals();
+        let client = self
+            .log_in_as(|account| account.maildrop = Some(location))
+            .hand_over(b"DELE 1\r\nQUIT\r\n");
+        assert!(rest(client).ends_with("+OK\r\n"));
+        let mut new = self.journals();
+        new.retain(|journal| !before.contains(journal));
+        let open = |path: &Path| File::options().write(true).open(path).unwrap();
+        open(&new[0])
+            .write_all_at(&[0; JOURNAL_SLOT], JOURNAL_SLOT as u64)
+            .unwrap();
+        open(&path).set_len(MAIL.len() as u64).unwrap();
+        path
+    }
+
+    fn journals(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.directory.path().join("journal")).unwrap();
+        entries.map(|entry| entry.unwrap().path()).collect()
+    }
+
+    /// From the master.
+    pub fn send(&self, message: &ToSpawner) {
+        self.control.as_ref().unwrap().send(message, &[]).unwrap();
+    }
+
+    /// Waits until the spawner's children are these, by their names.
+    pub fn await_children(&self, expected: &[&str]) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let mut found: Vec<String> = self
+                .children()
+                .into_iter()
+                // One may have gone meanwhile.
+                .filter_map(|pid| fs::read_to_string(format!("/proc/{pid}/comm")).ok())
+                .map(|name| name.trim().to_owned())
+                .collect();
+            found.sort();
+            if found == expected {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{found:?}");
+            std::thread::yield_now();
+        }
+    }
+
+    fn children(&self) -> Vec<i32> {
+        let pid = self.pid.as_raw_nonzero();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+        let children = children.split_whitespace();
+        children.map(|pid| pid.parse().unwrap()).collect()
+    }
+
     /// The next record with this event, as its `end` or `reason` and the whole; those before it are skipped.
     pub fn log(&self, event: &str) -> (String, Record) {
         loop {
@@ -212,15 +277,10 @@ impl Rig {
 
     /// Kills the one child of the spawner.
     pub fn kill_maildrop_process(&self) {
-        let pid = self.pid.as_raw_nonzero();
-        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-        let child = children
-            .trim()
-            .parse()
-            .ok()
-            .and_then(Pid::from_raw)
-            .unwrap();
-        process::kill(child, Signal::KILL).unwrap();
+        let [child] = self.children()[..] else {
+            panic!("{:?}", self.children());
+        };
+        process::kill(Pid::from_raw(child).unwrap(), Signal::KILL).unwrap();
     }
 }
 
