@@ -69,6 +69,7 @@ fn all() -> Vec<Test> {
         sessions_outlive_the_master,
         without_the_right_to_delete_dele_is_refused_and_quit_removes_nothing,
         a_session_that_may_only_read_leaves_nothing_in_the_state_directory,
+        forged_journals_keep_no_other_from_being_found,
         all_unfinished_updates_are_finished_also_those_behind_what_is_worked_on_at_a_time,
     )
     .into()
@@ -150,6 +151,18 @@ fn all_unfinished_updates_are_finished_also_those_behind_what_is_worked_on_at_a_
         assert_eq!(fs::read_to_string(path).unwrap(), second_message());
     }
     rig.await_children(&[]);
+}
+
+fn forged_journals_keep_no_other_from_being_found() {
+    let mut rig = Rig::new(|_| {});
+    let mailbox = rig.interrupt_update(0);
+    // A file name as long as the record of a journal has room for, far longer than any file's.
+    for number in 0..20 {
+        rig.forge_journal(number, &format!("/tmp\0{}", "x".repeat(3000)));
+    }
+    rig.send(&ToSpawner::Recover);
+    rig.log("update finished that had been interrupted");
+    assert_eq!(fs::read_to_string(mailbox).unwrap(), second_message());
 }
 
 /// Locks a mailbox as another program would.

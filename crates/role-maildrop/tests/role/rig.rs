@@ -15,6 +15,7 @@ use messages::log::Record;
 use messages::session::{Advertised, Cleartext, CleartextPolicy, HandedOver};
 use messages::spawner::{MailboxLock, SpawnerConfig, StartMaildrop, ToSpawner, Utf8Headers};
 use messages::{Account, Rights, SessionId};
+use sha2::{Digest, Sha256};
 use startup::testing::{self, PATIENCE, receive, wait_for};
 
 /// Two messages, of 23 octets each as on the wire.
@@ -25,6 +26,12 @@ const USER: u32 = 12_345;
 
 /// Octets of a journal's slot. The third record, which says that an update is done, is in the second one.
 const JOURNAL_SLOT: usize = 4096;
+
+/// Octets of the sum that a slot begins with.
+const RECORD_SUM: usize = 32;
+
+/// Where the place of the mailbox begins in the slot of a last record: with its length.
+const RECORD_PLACE: usize = 145;
 
 /// A spawner with everybody around it.
 pub struct Rig {
@@ -199,6 +206,26 @@ impl Rig {
             .unwrap();
         open(&path).set_len(MAIL.len() as u64).unwrap();
         path
+    }
+
+    /// A journal with the last record of the one there is, but of another place, as its user's processes could write it. Its
+    /// name is no mailbox's.
+    pub fn forge_journal(&self, number: u128, place: &str) {
+        let journals = self.journals();
+        let mut octets = fs::read(&journals[0]).unwrap();
+        let (slot, _) = octets.split_at_mut(JOURNAL_SLOT);
+        slot[RECORD_PLACE..].fill(0);
+        let length = (place.len() as u64).to_le_bytes();
+        slot[RECORD_PLACE..][..8].copy_from_slice(&length);
+        slot[RECORD_PLACE + 8..][..place.len()].copy_from_slice(place.as_bytes());
+        let sum = Sha256::digest(&slot[RECORD_SUM..]);
+        slot[..RECORD_SUM].copy_from_slice(&sum);
+        let whose = journals[0].file_stem().unwrap().to_str().unwrap();
+        fs::write(
+            journals[0].with_file_name(format!("{whose}.{number:032x}")),
+            octets,
+        )
+        .unwrap();
     }
 
     fn journals(&self) -> Vec<PathBuf> {
