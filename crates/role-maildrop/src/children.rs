@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 
+use confine::Descriptors;
 use confine::channel::{Channel, Received};
 use confine::process::Pid;
 use maildrop::Expanded;
@@ -30,6 +31,8 @@ pub struct Unfinished {
     /// Who makes the mailbox's dotlock, which lasts until this is dropped.
     pub dotlock: DotlockBy,
     user: Option<String>,
+    /// The connection counts until its mailbox is in order; under inetd, the master waits for that long.
+    _lease: Option<OwnedFd>,
     attempts: u32,
 }
 
@@ -41,6 +44,7 @@ impl Unfinished {
             orphan: None,
             dotlock,
             user: None,
+            _lease: None,
             attempts: 0,
         }
     }
@@ -66,9 +70,17 @@ pub struct Child {
     talks: bool,
     /// It has had its journal set aside.
     asked: bool,
-    /// The mailbox it is changing, locked.
-    mailbox: Option<OwnedFd>,
+    changing: Option<Changing>,
     work: Work,
+}
+
+/// What a child has handed over before it began to change a mailbox.
+#[derive(Debug)]
+struct Changing {
+    /// That mailbox, locked.
+    mailbox: OwnedFd,
+    /// The lease of the connection, if there is one.
+    lease: Option<OwnedFd>,
 }
 
 /// An mbox that a maildrop process is for.
@@ -110,7 +122,7 @@ impl Child {
             talks: guard.is_some(),
             guard,
             asked: false,
-            mailbox: None,
+            changing: None,
             work,
         }
     }
@@ -119,9 +131,7 @@ impl Child {
     pub fn hear(&mut self) -> Option<Heard> {
         let received = self.guard.as_ref()?.try_receive::<ToSpawner>();
         let heard = match received {
-            Ok(Some(Received::Message(message, mut descriptors))) => {
-                self.take(message, descriptors.next())
-            }
+            Ok(Some(Received::Message(message, descriptors))) => self.take(message, descriptors),
             Ok(None) => return None,
             Ok(Some(Received::Closed)) | Err(_) => None,
         };
@@ -132,19 +142,22 @@ impl Child {
     }
 
     /// `None`: this child may not say this.
-    fn take(&mut self, message: ToSpawner, descriptor: Option<OwnedFd>) -> Option<Heard> {
+    fn take(&mut self, message: ToSpawner, mut descriptors: Descriptors) -> Option<Heard> {
         match (message, &self.work) {
             (_, Work::Search) => None,
             (ToSpawner::Opened, _) => {
                 self.talks = false;
                 Some(Heard::Nothing)
             }
-            (ToSpawner::Updating, _) => {
-                self.mailbox = descriptor;
+            (ToSpawner::Updating { .. }, _) => {
+                self.changing = Some(Changing {
+                    mailbox: descriptors.next()?,
+                    lease: descriptors.next(),
+                });
                 Some(Heard::Nothing)
             }
             (ToSpawner::Settled, _) => {
-                self.mailbox = None;
+                self.changing = None;
                 Some(Heard::Nothing)
             }
             (ToSpawner::Finished, _) => Some(Heard::Finished),
@@ -198,13 +211,13 @@ impl Child {
     /// that it could not do what it was for.
     pub fn leave(self, pid: Pid, failed: bool) -> Option<Unfinished> {
         let dead = pid.as_raw_pid();
-        match (self.work, self.mailbox) {
+        match (self.work, self.changing) {
             (
                 Work::Session {
                     user,
                     mbox: Some(mbox),
                 },
-                Some(mailbox),
+                Some(Changing { mailbox, lease }),
             ) => Some(Unfinished {
                 name: mbox.name,
                 orphan: Some(Orphan {
@@ -214,6 +227,7 @@ impl Child {
                 }),
                 dotlock: mbox.dotlock,
                 user: Some(user),
+                _lease: lease,
                 attempts: 0,
             }),
             (Work::Recovery(unfinished), _) => {

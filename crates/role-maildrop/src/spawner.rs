@@ -1,7 +1,8 @@
 //! The spawner: told by auth who has logged in, forks the maildrop process.
 //!
 //! Of a process that dies while it changes a mailbox it keeps that mailbox, locked, until another has finished the work. The
-//! lease of a session's connection is the process's own, so that the listener counts the connection until it has ended.
+//! lease of a session's connection is the process's own, so that the listener counts the connection until it has ended; with
+//! such a mailbox the spawner keeps it too.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -253,7 +254,7 @@ impl Spawner<'_> {
                     journals: self.journals.as_fd(),
                     dotlock: &dotlock,
                     stream: stream.as_fd(),
-                    guard: Guard::new(guard),
+                    guard: Guard::new(guard).with_lease(lease),
                     logger: &self.logger,
                     program: &self.program,
                     required: self.required,

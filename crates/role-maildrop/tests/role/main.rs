@@ -15,10 +15,11 @@ use std::time::Duration;
 
 use confine::channel::{Channel, Message};
 use confine::handover;
+use confine::process::Signal;
 use messages::Rights;
 use messages::session::HandedOver;
 use messages::spawner::ToSpawner;
-use rig::{MAIL, Rig, rest, say};
+use rig::{MAIL, Rig, large_rest, rest, say};
 use rustix::net::{SendFlags, send};
 use serde::{Deserialize, Serialize};
 use startup::testing::PATIENCE;
@@ -66,6 +67,7 @@ fn all() -> Vec<Test> {
         auth_cannot_name_root,
         a_wrong_message_ends_auths_channel_and_a_new_one_serves,
         a_maildrop_process_that_is_killed_harms_nobody_and_frees_the_maildrop,
+        a_connection_counts_until_the_update_of_its_killed_process_is_finished,
         sessions_outlive_the_master,
         without_the_right_to_delete_dele_is_refused_and_quit_removes_nothing,
         a_session_that_may_only_read_leaves_nothing_in_the_state_directory,
@@ -327,6 +329,22 @@ fn a_maildrop_process_that_is_killed_harms_nobody_and_frees_the_maildrop() {
     rig.log("maildrop process died");
     assert_eq!(rig.mailbox(), MAIL);
     rig.assert_serves();
+}
+
+fn a_connection_counts_until_the_update_of_its_killed_process_is_finished() {
+    let mut rig = Rig::with_large_mailbox(|_| {});
+    let mut login = rig.log_in();
+    let client = login.hand_over(b"DELE 1\r\nQUIT\r\n");
+    rig.stop_in_update();
+    // What the spawner has not looked at yet counts as well.
+    rig.signal_spawner(Signal::STOP);
+    rig.kill_maildrop_process();
+    login.assert_lease_is_held();
+    rig.signal_spawner(Signal::CONT);
+    rig.log("update finished that had been interrupted");
+    login.assert_lease_ends();
+    assert!(rig.mailbox() == large_rest());
+    drop(client);
 }
 
 fn sessions_outlive_the_master() {

@@ -15,6 +15,7 @@ use messages::log::Record;
 use messages::session::{Advertised, Cleartext, CleartextPolicy, HandedOver};
 use messages::spawner::{MailboxLock, SpawnerConfig, StartMaildrop, ToSpawner, Utf8Headers};
 use messages::{Account, Rights, SessionId};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sha2::{Digest, Sha256};
 use startup::testing::{self, PATIENCE, receive, wait_for};
 
@@ -59,7 +60,53 @@ impl Lease {
     }
 }
 
+/// A large message behind a small one: to move it down takes time.
+fn large_mail() -> String {
+    format!("From a\nSubject: first\n\none\n\n{}", large_rest())
+}
+
+/// What is left when the small one is deleted.
+pub fn large_rest() -> String {
+    let line = format!("{}\n", "x".repeat(63));
+    format!("From b\nSubject: other\n\n{}\n", line.repeat(1 << 20))
+}
+
 impl Rig {
+    /// A spawner whose one user has a large mailbox.
+    pub fn with_large_mailbox(change: impl FnOnce(&mut SpawnerConfig)) -> Self {
+        let rig = Self::new(|configuration| {
+            configuration.octets = 1 << 30;
+            configuration.work_octets = 1 << 30;
+            change(configuration);
+        });
+        rig.set_mailbox(&large_mail());
+        rig
+    }
+
+    /// Stops the one maildrop process, which has been told to delete, while it moves mail.
+    pub fn stop_in_update(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        let has_record = |journal: &PathBuf| {
+            let mut slot = [0; JOURNAL_SLOT];
+            let file = File::open(journal).unwrap();
+            // The first record is in the second slot.
+            file.read_exact_at(&mut slot, JOURNAL_SLOT as u64).is_ok() && slot[0..8] != [0; 8]
+        };
+        while !self.journals().iter().any(has_record) {
+            assert!(Instant::now() < deadline, "no update");
+            std::thread::yield_now();
+        }
+        process::kill(self.child(), Signal::STOP).unwrap();
+        let length = fs::metadata(self.directory.path().join("mail/joe"))
+            .unwrap()
+            .len();
+        assert_eq!(length, large_mail().len() as u64, "updated already");
+    }
+
+    pub fn signal_spawner(&self, signal: Signal) {
+        process::kill(self.pid, signal).unwrap();
+    }
+
     /// A spawner whose one user has [`MAIL`].
     pub fn new(change: impl FnOnce(&mut SpawnerConfig)) -> Self {
         let directory = tempfile::tempdir().unwrap();
@@ -304,10 +351,17 @@ impl Rig {
 
     /// Kills the one child of the spawner.
     pub fn kill_maildrop_process(&self) {
+        let child = process::open_pidfd(self.child()).unwrap();
+        process::kill(self.child(), Signal::KILL).unwrap();
+        // Until it has ended, which is not to say that the spawner has noticed.
+        wait_for(&child);
+    }
+
+    fn child(&self) -> Pid {
         let [child] = self.children()[..] else {
             panic!("{:?}", self.children());
         };
-        process::kill(Pid::from_raw(child).unwrap(), Signal::KILL).unwrap();
+        Pid::from_raw(child).unwrap()
     }
 }
 
@@ -339,6 +393,14 @@ impl Login {
     /// The session ends without having handed anything over.
     pub fn abandon(self) -> Lease {
         self.lease
+    }
+
+    pub fn assert_lease_is_held(&self) {
+        let nothing = poll(
+            &mut [PollFd::new(&self.lease.0, PollFlags::IN)],
+            Some(&Timespec::default()),
+        );
+        assert_eq!(nothing, Ok(0));
     }
 
     pub fn assert_lease_ends(&mut self) {
