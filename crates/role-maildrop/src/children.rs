@@ -33,7 +33,10 @@ pub struct Unfinished {
     user: Option<String>,
     /// The connection counts until its mailbox is in order; under inetd, the master waits for that long.
     _lease: Option<OwnedFd>,
+    /// Processes that have tried.
     attempts: u32,
+    /// Processes that there could not be.
+    pub refusals: u32,
 }
 
 impl Unfinished {
@@ -46,6 +49,7 @@ impl Unfinished {
             user: None,
             _lease: None,
             attempts: 0,
+            refusals: 0,
         }
     }
 }
@@ -229,6 +233,7 @@ impl Child {
                 user: Some(user),
                 _lease: lease,
                 attempts: 0,
+                refusals: 0,
             }),
             (Work::Recovery(unfinished), _) => {
                 let attempts = unfinished.attempts.saturating_add(1);

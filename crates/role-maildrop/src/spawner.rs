@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use confine::Descriptors;
 use confine::channel::{Channel, Received};
@@ -19,10 +20,11 @@ use confine::signals::{Signal, SignalFd};
 use maildrop::Expanded;
 use messages::log::{Logger, Record};
 use messages::spawner::{SpawnerConfig, StartMaildrop, ToSpawner};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use startup::{Failure, Starting};
 
+use crate::backlog::Backlog;
 use crate::broker::DotlockBy;
 use crate::children::{Child, Children, Heard, Mailbox};
 use crate::guard::Guard;
@@ -83,6 +85,7 @@ fn serve(role: Starting<'_, SpawnerConfig>) -> Result<(), Failure> {
         auth: None,
         locker: None,
         children: Children::default(),
+        backlog: Backlog::default(),
         found: None,
     };
     Ok(spawner.run()?)
@@ -107,6 +110,8 @@ struct Spawner<'a> {
     auth: Option<Channel>,
     locker: Option<Channel>,
     children: Children,
+    /// What to recover as soon as a process can be forked for it.
+    backlog: Backlog,
     /// From the process that searches for unfinished updates, while there is something in it. It finds more than are worked on
     /// at a time, and may have ended long before the last is taken.
     found: Option<Channel>,
@@ -117,7 +122,7 @@ impl Spawner<'_> {
     /// last child: what one leaves unfinished, nobody else would finish.
     fn run(&mut self) -> io::Result<()> {
         let mut master = true;
-        while master || self.auth.is_some() || !self.children.is_empty() || self.found.is_some() {
+        while master || self.auth.is_some() || self.has_work() {
             let mut polled = vec![PollFd::new(&self.signals, PollFlags::IN)];
             polled.extend(master.then(|| PollFd::new(self.control, PollFlags::IN)));
             let auth_at = polled.len();
@@ -132,7 +137,9 @@ impl Spawner<'_> {
                     .iter()
                     .map(|guard| PollFd::new(*guard, PollFlags::IN)),
             );
-            match poll(&mut polled, None) {
+            let pause = self.backlog.pause(Instant::now());
+            let pause = pause.and_then(|pause| Timespec::try_from(pause).ok());
+            match poll(&mut polled, pause.as_ref()) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -152,6 +159,7 @@ impl Spawner<'_> {
             if signals {
                 self.bury();
             }
+            self.work_off();
             if found {
                 self.take_found();
             }
@@ -163,6 +171,11 @@ impl Spawner<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether there are children, or something that is to be done by one.
+    fn has_work(&self) -> bool {
+        !self.children.is_empty() || !self.backlog.is_empty() || self.found.is_some()
     }
 
     /// Takes one order of the master; false: it has gone, or wants us gone.
@@ -277,7 +290,8 @@ impl Spawner<'_> {
 
     /// Forks, with a channel between the two; without a pid it is the child that returns.
     fn fork(&self) -> io::Result<(Option<Pid>, Channel)> {
-        if self.children.len() >= MAX_PROCESSES {
+        let processes = self.children.len().saturating_add(self.backlog.len());
+        if processes >= MAX_PROCESSES {
             return Err(io::Error::other("too many maildrop processes"));
         }
         let (ours, theirs) = Channel::pair()?;

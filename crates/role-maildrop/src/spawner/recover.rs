@@ -1,6 +1,7 @@
 //! What the spawner does about updates that were left unfinished: it forks a process for each, and one that searches for them.
 
 use std::os::fd::AsFd;
+use std::time::Instant;
 
 use confine::channel::{Channel, Received};
 use confine::process;
@@ -14,7 +15,8 @@ use crate::recovery::{self, Recovery};
 use crate::state_file::PathHash;
 
 impl Spawner<'_> {
-    /// Forks a process that finishes an update.
+    /// Forks a process that finishes an update. If that is not possible now, the update waits, and its mailbox stays locked: it
+    /// may be half moved.
     pub(super) fn recover(&mut self, unfinished: Unfinished) {
         let name = unfinished.name;
         match self.fork() {
@@ -47,11 +49,23 @@ impl Spawner<'_> {
                     required: self.required,
                 }))
             }
-            Err(error) => self.logger.log(
-                &Record::error("update not finished")
-                    .with("journal", name)
-                    .with("reason", error),
-            ),
+            Err(error) => {
+                let record = match self.backlog.put_off(unfinished, Instant::now()) {
+                    true => Record::warning("update put off"),
+                    false => Record::error("update not finished"),
+                };
+                self.logger
+                    .log(&record.with("journal", name).with("reason", error));
+            }
+        }
+    }
+
+    /// Tries again what has waited for its time.
+    pub(super) fn work_off(&mut self) {
+        let now = Instant::now();
+        // What is put off again is not due yet.
+        while let Some(unfinished) = self.backlog.take_due(now) {
+            self.recover(unfinished);
         }
     }
 
@@ -95,7 +109,7 @@ impl Spawner<'_> {
     pub(super) fn found(&self) -> Option<&Channel> {
         self.found
             .as_ref()
-            .filter(|_| !self.children.recover_enough())
+            .filter(|_| !self.children.recover_enough() && self.backlog.is_empty())
     }
 
     /// Takes one that was found.

@@ -19,7 +19,7 @@ use confine::process::Signal;
 use messages::Rights;
 use messages::session::HandedOver;
 use messages::spawner::ToSpawner;
-use rig::{MAIL, Rig, large_rest, rest, say};
+use rig::{MAIL, MAX_DESCRIPTORS, Rig, large_rest, rest, say};
 use rustix::net::{SendFlags, send};
 use serde::{Deserialize, Serialize};
 use startup::testing::PATIENCE;
@@ -68,6 +68,7 @@ fn all() -> Vec<Test> {
         a_wrong_message_ends_auths_channel_and_a_new_one_serves,
         a_maildrop_process_that_is_killed_harms_nobody_and_frees_the_maildrop,
         a_connection_counts_until_the_update_of_its_killed_process_is_finished,
+        an_update_keeps_its_mailbox_while_no_process_can_be_forked_for_it,
         sessions_outlive_the_master,
         without_the_right_to_delete_dele_is_refused_and_quit_removes_nothing,
         a_session_that_may_only_read_leaves_nothing_in_the_state_directory,
@@ -341,6 +342,29 @@ fn a_connection_counts_until_the_update_of_its_killed_process_is_finished() {
     rig.kill_maildrop_process();
     login.assert_lease_is_held();
     rig.signal_spawner(Signal::CONT);
+    rig.log("update finished that had been interrupted");
+    login.assert_lease_ends();
+    assert!(rig.mailbox() == large_rest());
+    drop(client);
+}
+
+fn an_update_keeps_its_mailbox_while_no_process_can_be_forked_for_it() {
+    if !rustix::process::geteuid().is_root() {
+        return println!("skipped: only root sees which descriptors the spawner has");
+    }
+    let mut rig = Rig::with_large_mailbox(|_| {});
+    let mut login = rig.log_in();
+    let client = login.hand_over(b"DELE 1\r\nQUIT\r\n");
+    rig.stop_in_update();
+    // Two are for the mailbox and the lease. A channel to another process takes two as well.
+    rig.leave_descriptors(2);
+    rig.kill_maildrop_process();
+    rig.log("update put off");
+    let path = rig.mailbox_path();
+    let file = File::options().read(true).write(true).open(path).unwrap();
+    assert!(!confine::lock::try_lock_exclusive(file.as_fd()).unwrap());
+    login.assert_lease_is_held();
+    rig.limit_descriptors(MAX_DESCRIPTORS);
     rig.log("update finished that had been interrupted");
     login.assert_lease_ends();
     assert!(rig.mailbox() == large_rest());

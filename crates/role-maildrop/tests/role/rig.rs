@@ -16,6 +16,7 @@ use messages::session::{Advertised, Cleartext, CleartextPolicy, HandedOver};
 use messages::spawner::{MailboxLock, SpawnerConfig, StartMaildrop, ToSpawner, Utf8Headers};
 use messages::{Account, Rights, SessionId};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Resource, Rlimit};
 use sha2::{Digest, Sha256};
 use startup::testing::{self, PATIENCE, receive, wait_for};
 
@@ -24,6 +25,9 @@ pub const MAIL: &str = "From a\nSubject: first\n\none\n\nFrom b\nSubject: other\
 
 /// The uid and gid of the mail where the test runs as root.
 const USER: u32 = 12_345;
+
+/// More descriptors than the spawner of a test needs.
+pub const MAX_DESCRIPTORS: u64 = 256;
 
 /// Octets of a journal's slot. The third record, which says that an update is done, is in the second one.
 const JOURNAL_SLOT: usize = 4096;
@@ -97,9 +101,7 @@ impl Rig {
             std::thread::yield_now();
         }
         process::kill(self.child(), Signal::STOP).unwrap();
-        let length = fs::metadata(self.directory.path().join("mail/joe"))
-            .unwrap()
-            .len();
+        let length = fs::metadata(self.mailbox_path()).unwrap().len();
         assert_eq!(length, large_mail().len() as u64, "updated already");
     }
 
@@ -327,13 +329,37 @@ impl Rig {
         }
     }
 
+    /// Limits the spawner's descriptors so that it can have so many more.
+    pub fn leave_descriptors(&self, more: usize) {
+        let entries = fs::read_dir(format!("/proc/{}/fd", self.pid.as_raw_nonzero())).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name());
+        let used: Vec<u64> = names
+            .map(|name| name.to_str().unwrap().parse().unwrap())
+            .collect();
+        let mut free = (0..).filter(|number| !used.contains(number));
+        self.limit_descriptors(free.nth(more).unwrap());
+    }
+
+    /// Sets that limit.
+    pub fn limit_descriptors(&self, limit: u64) {
+        let limit = Rlimit {
+            current: Some(limit),
+            maximum: Some(MAX_DESCRIPTORS),
+        };
+        rustix::process::prlimit(Some(self.pid), Resource::Nofile, limit).unwrap();
+    }
+
+    pub fn mailbox_path(&self) -> PathBuf {
+        self.directory.path().join("mail/joe")
+    }
+
     pub fn mailbox(&self) -> String {
-        fs::read_to_string(self.directory.path().join("mail/joe")).unwrap()
+        fs::read_to_string(self.mailbox_path()).unwrap()
     }
 
     /// Puts other mail in the mailbox, in place.
     pub fn set_mailbox(&self, mail: &str) {
-        fs::write(self.directory.path().join("mail/joe"), mail).unwrap();
+        fs::write(self.mailbox_path(), mail).unwrap();
     }
 
     /// What is kept of maildrops, but locks: names and contents.
@@ -367,6 +393,10 @@ impl Rig {
 
 impl Drop for Rig {
     fn drop(&mut self) {
+        // One that a failed test has stopped would not end by itself.
+        for child in self.children() {
+            let _ = process::kill(Pid::from_raw(child).unwrap(), Signal::KILL);
+        }
         let _ = process::kill(self.pid, Signal::KILL);
         let _ = process::wait(self.pid);
     }
