@@ -6,10 +6,11 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
-use rustix::io::retry_on_intr;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{
     RecvFlags, Shutdown, SocketAddrAny, SocketFlags, acceptfrom_with, getpeername, getsockname,
     sockopt,
@@ -40,7 +41,6 @@ fn internet_address(address: Option<SocketAddrAny>) -> Option<SocketAddr> {
 /// What concerns the listening socket and not that one connection: no descriptors left (`EMFILE`,
 /// `ENFILE`), no memory.
 pub fn accept(listening: BorrowedFd<'_>) -> io::Result<Option<(OwnedFd, Option<SocketAddr>)>> {
-    use rustix::io::Errno;
     match retry_on_intr(|| acceptfrom_with(listening, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC))
     {
         Ok((connection, peer)) => Ok(Some((connection, internet_address(peer)))),
@@ -144,6 +144,27 @@ pub fn set_timeouts(socket: BorrowedFd<'_>, timeout: Option<Duration>) -> io::Re
     sockopt::set_socket_timeout(socket, sockopt::Timeout::Recv, timeout)?;
     sockopt::set_socket_timeout(socket, sockopt::Timeout::Send, timeout)?;
     Ok(())
+}
+
+/// Waits until something can be read, or the other end is closed.
+///
+/// # Errors
+/// `TimedOut` when the deadline has passed.
+pub fn wait_readable(descriptor: impl AsFd, deadline: Instant) -> io::Result<()> {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = Timespec::try_from(left).unwrap_or_default();
+        match poll(
+            &mut [PollFd::from_borrowed_fd(descriptor.as_fd(), PollFlags::IN)],
+            Some(&timeout),
+        ) {
+            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
+            Ok(_) => return Ok(()),
+            // What is left of the time is waited for.
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// Ends our direction of a connection; the other can still be read to its end.

@@ -11,6 +11,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use confine::channel::{Channel, ChannelError, Message, Received};
 use confine::process::{self, Fork, Pid, Signal};
@@ -361,7 +362,7 @@ fn no_error_leaks_a_descriptor() {
         let (reader, writer) = socket::stream_pair().unwrap();
         send_raw(writer.as_fd(), octets, &vec![file.as_fd(); count]);
         drop(writer);
-        assert!(handover::receive(reader.as_fd()).is_err());
+        assert!(handover::receive(reader.as_fd(), Instant::now()).is_err());
     }
     assert_eq!(open_descriptors(), before);
 }

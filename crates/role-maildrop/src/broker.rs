@@ -4,14 +4,13 @@ use std::cell::Cell;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use confine::channel::{Channel, Received};
+use confine::socket::wait_readable;
 use maildrop::LockBroker;
 use messages::locker::{LockAnswer, LockOutcome, LockRequest, MailboxName, NewMailbox, Wanted};
 use messages::spawner::SpawnerConfig;
-
-use crate::client::wait_for;
 
 /// The locker answers at once; one that does not has been stopped.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -96,8 +95,11 @@ impl Broker {
         self.channel
             .send(&LockRequest { number, wanted }, &[])
             .map_err(io::Error::other)?;
+        let deadline = Instant::now()
+            .checked_add(ANSWER_TIMEOUT)
+            .ok_or(io::ErrorKind::TimedOut)?;
         loop {
-            wait_for(self.channel.as_fd(), ANSWER_TIMEOUT)?;
+            wait_readable(&self.channel, deadline)?;
             match self.channel.receive::<LockAnswer>() {
                 Ok(Received::Message(answer, _)) if answer.number == number => {
                     return Ok(answer.outcome);

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 
+use confine::Descriptors;
 use confine::channel::{Channel, Received};
 use confine::process::Pid;
 use maildrop::Expanded;
@@ -30,7 +31,12 @@ pub struct Unfinished {
     /// Who makes the mailbox's dotlock, which lasts until this is dropped.
     pub dotlock: DotlockBy,
     user: Option<String>,
+    /// The connection counts until its mailbox is in order; under inetd, the master waits for that long.
+    _lease: Option<OwnedFd>,
+    /// Processes that have tried.
     attempts: u32,
+    /// Processes that there could not be.
+    pub refusals: u32,
 }
 
 impl Unfinished {
@@ -41,7 +47,9 @@ impl Unfinished {
             orphan: None,
             dotlock,
             user: None,
+            _lease: None,
             attempts: 0,
+            refusals: 0,
         }
     }
 }
@@ -55,8 +63,6 @@ pub enum Heard {
     Finished,
     /// It wants its journal set aside, for this reason.
     SetAside(JournalName, String),
-    /// It has found this journal unfinished, and in it this file name of a mailbox.
-    Unfinished(JournalName, Option<String>),
 }
 
 /// One child.
@@ -68,9 +74,17 @@ pub struct Child {
     talks: bool,
     /// It has had its journal set aside.
     asked: bool,
-    /// The mailbox it is changing, locked.
-    mailbox: Option<OwnedFd>,
+    changing: Option<Changing>,
     work: Work,
+}
+
+/// What a child has handed over before it began to change a mailbox.
+#[derive(Debug)]
+struct Changing {
+    /// That mailbox, locked.
+    mailbox: OwnedFd,
+    /// The lease of the connection, if there is one.
+    lease: Option<OwnedFd>,
 }
 
 /// An mbox that a maildrop process is for.
@@ -94,25 +108,25 @@ enum Work {
 impl Child {
     /// A maildrop process.
     pub fn session(guard: Channel, user: String, mbox: Option<Mailbox>) -> Self {
-        Self::new(guard, Work::Session { user, mbox })
+        Self::new(Some(guard), Work::Session { user, mbox })
     }
 
     /// A process that finishes an update.
     pub fn recovery(guard: Channel, unfinished: Unfinished) -> Self {
-        Self::new(guard, Work::Recovery(unfinished))
+        Self::new(Some(guard), Work::Recovery(unfinished))
     }
 
-    /// A process that searches for unfinished updates.
-    pub fn search(guard: Channel) -> Self {
-        Self::new(guard, Work::Search)
+    /// A process that searches for unfinished updates. What it finds, it says elsewhere.
+    pub fn search() -> Self {
+        Self::new(None, Work::Search)
     }
 
-    fn new(guard: Channel, work: Work) -> Self {
+    fn new(guard: Option<Channel>, work: Work) -> Self {
         Self {
-            guard: Some(guard),
-            talks: true,
+            talks: guard.is_some(),
+            guard,
             asked: false,
-            mailbox: None,
+            changing: None,
             work,
         }
     }
@@ -121,9 +135,7 @@ impl Child {
     pub fn hear(&mut self) -> Option<Heard> {
         let received = self.guard.as_ref()?.try_receive::<ToSpawner>();
         let heard = match received {
-            Ok(Some(Received::Message(message, mut descriptors))) => {
-                self.take(message, descriptors.next())
-            }
+            Ok(Some(Received::Message(message, descriptors))) => self.take(message, descriptors),
             Ok(None) => return None,
             Ok(Some(Received::Closed)) | Err(_) => None,
         };
@@ -134,22 +146,22 @@ impl Child {
     }
 
     /// `None`: this child may not say this.
-    fn take(&mut self, message: ToSpawner, descriptor: Option<OwnedFd>) -> Option<Heard> {
+    fn take(&mut self, message: ToSpawner, mut descriptors: Descriptors) -> Option<Heard> {
         match (message, &self.work) {
-            (ToSpawner::Unfinished { name, mailbox }, Work::Search) => {
-                Some(Heard::Unfinished(JournalName::parse(&name)?, mailbox))
-            }
             (_, Work::Search) => None,
             (ToSpawner::Opened, _) => {
                 self.talks = false;
                 Some(Heard::Nothing)
             }
-            (ToSpawner::Updating, _) => {
-                self.mailbox = descriptor;
+            (ToSpawner::Updating { .. }, _) => {
+                self.changing = Some(Changing {
+                    mailbox: descriptors.next()?,
+                    lease: descriptors.next(),
+                });
                 Some(Heard::Nothing)
             }
             (ToSpawner::Settled, _) => {
-                self.mailbox = None;
+                self.changing = None;
                 Some(Heard::Nothing)
             }
             (ToSpawner::Finished, _) => Some(Heard::Finished),
@@ -158,7 +170,6 @@ impl Child {
                 let name = self.journal().filter(|_| first)?;
                 Some(Heard::SetAside(name, reason))
             }
-            (ToSpawner::Unfinished { .. }, _) => None,
         }
     }
 
@@ -204,13 +215,13 @@ impl Child {
     /// that it could not do what it was for.
     pub fn leave(self, pid: Pid, failed: bool) -> Option<Unfinished> {
         let dead = pid.as_raw_pid();
-        match (self.work, self.mailbox) {
+        match (self.work, self.changing) {
             (
                 Work::Session {
                     user,
                     mbox: Some(mbox),
                 },
-                Some(mailbox),
+                Some(Changing { mailbox, lease }),
             ) => Some(Unfinished {
                 name: mbox.name,
                 orphan: Some(Orphan {
@@ -220,7 +231,9 @@ impl Child {
                 }),
                 dotlock: mbox.dotlock,
                 user: Some(user),
+                _lease: lease,
                 attempts: 0,
+                refusals: 0,
             }),
             (Work::Recovery(unfinished), _) => {
                 let attempts = unfinished.attempts.saturating_add(1);
@@ -260,7 +273,9 @@ impl Children {
         if matches!(child.work, Work::Recovery(_)) {
             self.recoveries = self.recoveries.saturating_add(1);
         }
-        self.talking.insert(pid.as_raw_pid());
+        if child.talks {
+            self.talking.insert(pid.as_raw_pid());
+        }
         self.all.insert(pid, child);
     }
 
@@ -291,13 +306,15 @@ impl Children {
 
     /// The channels of those that are to be heard now.
     pub fn talking(&self) -> impl Iterator<Item = (Pid, &Channel)> {
-        let busy = self.recoveries >= MAX_RECOVERIES;
         self.talking.iter().filter_map(move |&pid| {
             let pid = Pid::from_raw(pid)?;
-            let child = self.all.get(&pid)?;
-            let waits = busy && matches!(child.work, Work::Search);
-            let guard = child.guard.as_ref().filter(|_| !waits)?;
+            let guard = self.all.get(&pid)?.guard.as_ref()?;
             Some((pid, guard))
         })
+    }
+
+    /// Whether another update that was found has to wait.
+    pub fn recover_enough(&self) -> bool {
+        self.recoveries >= MAX_RECOVERIES
     }
 }

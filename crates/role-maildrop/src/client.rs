@@ -1,6 +1,5 @@
 //! The client's connection as the maildrop process sees it: lines in, replies and mail out through fixed buffers.
 
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -182,20 +181,5 @@ impl Client {
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(_) => Err(Gone::Closed),
         }
-    }
-}
-
-/// Waits until the session has something to say.
-///
-/// # Errors
-/// It says nothing in time.
-pub fn wait_for(stream: BorrowedFd<'_>, timeout: Duration) -> io::Result<()> {
-    let timeout = Timespec::try_from(timeout).unwrap_or_default();
-    match poll(
-        &mut [PollFd::from_borrowed_fd(stream, PollFlags::IN)],
-        Some(&timeout),
-    )? {
-        0 => Err(io::ErrorKind::TimedOut.into()),
-        _ => Ok(()),
     }
 }

@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
 use confine::channel::{Channel, ChannelError, Message, Received};
@@ -22,7 +22,10 @@ pub enum ToSpawner {
     /// From now on nothing is asked.
     Opened,
     /// The mailbox, which is locked and comes along, is about to be changed.
-    Updating,
+    Updating {
+        /// The lease of the connection for which this is done comes along too.
+        leased: bool,
+    },
     /// That is done.
     Settled,
     /// An update that an earlier process has left unfinished is finished.
@@ -32,21 +35,30 @@ pub enum ToSpawner {
         /// For the log.
         reason: String,
     },
-    /// From who searches: this journal is unfinished.
-    Unfinished {
-        /// Its file's name.
-        name: String,
-        /// The file name of the mailbox in the journal, which may be a lie.
-        mailbox: Option<String>,
-    },
 }
 
 impl Message for ToSpawner {
     const MAX_OCTETS: usize = MAX_MESSAGE_OCTETS;
 
     fn descriptors(&self) -> usize {
-        usize::from(*self == ToSpawner::Updating)
+        match self {
+            ToSpawner::Updating { leased } => usize::from(*leased).saturating_add(1),
+            _ => 0,
+        }
     }
+}
+
+/// To the spawner, from the process that searches, on a channel that nothing else is said on: this journal is unfinished.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// Its file's name.
+    pub name: String,
+    /// The file name of the mailbox in the journal, which may be a lie.
+    pub mailbox: Option<String>,
+}
+
+impl Message for Found {
+    const MAX_OCTETS: usize = MAX_MESSAGE_OCTETS;
 }
 
 /// From the spawner: the file that takes the journal's place comes along.
@@ -66,24 +78,46 @@ impl Message for NewJournal {
 
 /// The process's end.
 #[derive(Clone, Debug)]
-pub struct Guard(Rc<Channel>);
+pub struct Guard {
+    channel: Rc<Channel>,
+    lease: Option<Rc<OwnedFd>>,
+}
 
 impl Guard {
     /// Takes the channel over.
     pub fn new(channel: Channel) -> Self {
-        Self(Rc::new(channel))
+        Self {
+            channel: Rc::new(channel),
+            lease: None,
+        }
+    }
+
+    /// And the lease of the connection that is served: the spawner gets a duplicate when the mailbox is to be changed, not
+    /// before. Each descriptor of the spawner's costs every fork.
+    #[must_use]
+    pub fn with_lease(self, lease: OwnedFd) -> Self {
+        Self {
+            lease: Some(Rc::new(lease)),
+            ..self
+        }
     }
 
     /// Nothing more will be asked.
     pub fn opened(&self) {
         // A spawner that has gone misses nothing.
-        drop(self.0.send(&ToSpawner::Opened, &[]));
+        drop(self.channel.send(&ToSpawner::Opened, &[]));
     }
 }
 
 impl Keeper for Guard {
     fn updating(&self, mailbox: BorrowedFd<'_>) -> io::Result<()> {
-        match self.0.send(&ToSpawner::Updating, &[mailbox]) {
+        let leased = self.lease.is_some();
+        let mut descriptors = vec![mailbox];
+        descriptors.extend(self.lease.as_deref().map(AsFd::as_fd));
+        match self
+            .channel
+            .send(&ToSpawner::Updating { leased }, &descriptors)
+        {
             // Then nobody keeps the lock if this process dies, but the next who opens the mailbox finds the journal.
             Ok(()) | Err(ChannelError::Closed) => Ok(()),
             Err(error) => Err(io::Error::other(error)),
@@ -91,19 +125,23 @@ impl Keeper for Guard {
     }
 
     fn settled(&self) {
-        drop(self.0.send(&ToSpawner::Settled, &[]));
+        drop(self.channel.send(&ToSpawner::Settled, &[]));
     }
 
     fn finished(&self) {
-        drop(self.0.send(&ToSpawner::Finished, &[]));
+        drop(self.channel.send(&ToSpawner::Finished, &[]));
     }
 
     fn set_aside(&self, reason: &str) -> io::Result<File> {
         let reason = reason.to_owned();
-        self.0
+        self.channel
             .send(&ToSpawner::SetAside { reason }, &[])
             .map_err(io::Error::other)?;
-        match self.0.receive::<NewJournal>().map_err(io::Error::other)? {
+        match self
+            .channel
+            .receive::<NewJournal>()
+            .map_err(io::Error::other)?
+        {
             Received::Message(_, descriptors) => {
                 let [file] = descriptors.into_array().ok_or(io::ErrorKind::InvalidData)?;
                 Ok(file.into())

@@ -18,6 +18,7 @@
     )
 )]
 
+mod backlog;
 mod broker;
 mod children;
 mod client;

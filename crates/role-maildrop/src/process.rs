@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::os::fd::BorrowedFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use confine::handover;
 use confine::identity::{self, Identity};
@@ -22,7 +22,7 @@ use pop3_proto::server::{Expire, Offer};
 use pop3_proto::{MechanismName, ResponseCode, reply};
 
 use crate::broker::DotlockBy;
-use crate::client::{Client, wait_for};
+use crate::client::Client;
 use crate::confinement::confine;
 use crate::file_lock::file_lock;
 use crate::guard::Guard;
@@ -169,8 +169,11 @@ fn hold(job: &Job<'_>) -> Result<Held, String> {
     let opened = maildrop.as_ref().ok().map(|(opened, _)| opened);
     let (confined, _) =
         confine(job.program, opened, account.rights, job.required).map_err(|error| text(&error))?;
-    wait_for(job.stream, HANDOVER_TIMEOUT).map_err(|error| text(&error))?;
-    let (handed_over, descriptors) = handover::receive(job.stream).map_err(|error| text(&error))?;
+    let deadline = Instant::now()
+        .checked_add(HANDOVER_TIMEOUT)
+        .ok_or("no deadline")?;
+    let (handed_over, descriptors) =
+        handover::receive(job.stream, deadline).map_err(|error| text(&error))?;
     let stream = job
         .stream
         .try_clone_to_owned()

@@ -7,7 +7,7 @@
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use confine::channel::Channel;
+use confine::channel::{Channel, ChannelError};
 use confine::identity::{self, Identity};
 use confine::sandbox::{Landlock, Limits, Sandbox};
 use confine::seccomp::Program;
@@ -19,12 +19,15 @@ use messages::spawner::SpawnerConfig;
 use crate::broker::DotlockBy;
 use crate::confinement::confine;
 use crate::file_lock::file_lock;
-use crate::guard::{Guard, ToSpawner};
+use crate::guard::{Found, Guard};
 use crate::journal_file::{self, JournalName};
 use crate::state_file::PathHash;
 
 /// Descriptors of a process that searches.
 const MAX_OPEN_FILES: u64 = 64;
+
+/// Octets of a file's name (NAME_MAX). A longer one in a journal is no mailbox's, and would not fit into the message.
+const MAX_FILE_NAME: usize = 255;
 
 /// A mailbox that a dead process was changing.
 #[derive(Debug)]
@@ -126,7 +129,7 @@ impl Recovery<'_> {
     }
 }
 
-/// Searches the journals and names the unfinished ones to the spawner; what it returns is the process's exit status.
+/// Searches the journals and names the unfinished ones to the spawner, waiting where that has many to look after; what it returns is the process's exit status.
 pub fn search(
     journals: BorrowedFd<'_>,
     channel: &Channel,
@@ -154,12 +157,21 @@ pub fn search(
             Ok(Some(place)) => {
                 let path = place.path();
                 let mailbox = path.file_name().and_then(|name| name.to_str());
-                let message = ToSpawner::Unfinished {
+                let found = Found {
                     name: name.to_string(),
-                    mailbox: mailbox.map(str::to_owned),
+                    mailbox: mailbox
+                        .filter(|mailbox| mailbox.len() <= MAX_FILE_NAME)
+                        .map(str::to_owned),
                 };
-                if channel.send(&message, &[]).is_err() {
-                    return 1;
+                match channel.send(&found, &[]) {
+                    Ok(()) => {}
+                    Err(ChannelError::Closed) => return 1,
+                    // One journal, whatever is in it, is not to hide the others.
+                    Err(error) => logger.log(
+                        &Record::error("update not finished")
+                            .with("journal", name)
+                            .with("reason", error),
+                    ),
                 }
             }
             Err(error) => logger.log(

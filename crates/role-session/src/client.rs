@@ -300,23 +300,3 @@ impl Write for Stream<'_> {
         Ok(())
     }
 }
-
-/// Waits until a message from `auth` or the keyholder can be received.
-///
-/// # Errors
-/// The deadline has passed.
-pub fn wait_for(descriptor: impl AsFd, deadline: Instant) -> io::Result<()> {
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let timeout = Timespec::try_from(left).unwrap_or_default();
-        match poll(
-            &mut [PollFd::from_borrowed_fd(descriptor.as_fd(), PollFlags::IN)],
-            Some(&timeout),
-        ) {
-            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
-            Ok(_) => return Ok(()),
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-}

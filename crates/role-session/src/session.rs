@@ -11,6 +11,7 @@ use confine::channel::{Channel, ChannelError, Received};
 use confine::handover;
 use confine::sandbox::Confined;
 use confine::seccomp::Program;
+use confine::socket::wait_readable;
 use messages::auth::{Attempt, Handshake, ServerRandom, TlsFacts, Verdict};
 use messages::log::{Logger, Record};
 use messages::session::{Connection, HandedOver, Protection, SessionConfig};
@@ -20,7 +21,7 @@ use pop3_proto::server::authorization::{Action, Limits};
 use pop3_proto::server::{Authorization, Denial, Expire, Offer};
 use pop3_proto::{ResponseCode, reply};
 
-use crate::client::{Client, Gone, wait_for};
+use crate::client::{Client, Gone};
 use crate::relay;
 use crate::sasl;
 use crate::tls::Tls;
@@ -284,7 +285,7 @@ impl Session<'_> {
         let answer = || {
             self.auth.send(attempt, &[]).ok()?;
             let deadline = Instant::now().checked_add(AUTH_TIMEOUT)?;
-            wait_for(&self.auth, deadline).ok()?;
+            wait_readable(&self.auth, deadline).ok()?;
             Some(match self.auth.receive::<Verdict>().ok()? {
                 Received::Message(Verdict::Accepted, mut descriptors) => {
                     Answer::Accepted(descriptors.next()?)
@@ -313,7 +314,7 @@ impl Session<'_> {
     fn server_random(&self) -> Option<ServerRandom> {
         self.auth.send(&Attempt::ServerRandom, &[]).ok()?;
         let deadline = Instant::now().checked_add(AUTH_TIMEOUT)?;
-        wait_for(&self.auth, deadline).ok()?;
+        wait_readable(&self.auth, deadline).ok()?;
         match self.auth.receive::<Verdict>().ok()? {
             Received::Message(Verdict::ServerRandom(random), _) => Some(random),
             _ => None,

@@ -5,20 +5,24 @@
 
 mod rig;
 
+use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use confine::channel::{Channel, Message};
 use confine::handover;
+use confine::process::Signal;
 use messages::Rights;
 use messages::session::HandedOver;
 use messages::spawner::ToSpawner;
-use rig::{MAIL, Rig, rest, say};
+use rig::{MAIL, MAX_DESCRIPTORS, Rig, large_rest, rest, say};
 use rustix::net::{SendFlags, send};
 use serde::{Deserialize, Serialize};
+use startup::testing::PATIENCE;
 
 type Test = (&'static str, fn());
 
@@ -63,9 +67,13 @@ fn all() -> Vec<Test> {
         auth_cannot_name_root,
         a_wrong_message_ends_auths_channel_and_a_new_one_serves,
         a_maildrop_process_that_is_killed_harms_nobody_and_frees_the_maildrop,
+        a_connection_counts_until_the_update_of_its_killed_process_is_finished,
+        an_update_keeps_its_mailbox_while_no_process_can_be_forked_for_it,
         sessions_outlive_the_master,
         without_the_right_to_delete_dele_is_refused_and_quit_removes_nothing,
         a_session_that_may_only_read_leaves_nothing_in_the_state_directory,
+        forged_journals_keep_no_other_from_being_found,
+        all_unfinished_updates_are_finished_also_those_behind_what_is_worked_on_at_a_time,
     )
     .into()
 }
@@ -80,10 +88,7 @@ fn a_client_that_is_handed_over_is_answered_and_served() {
     assert_eq!(rest(client), "+OK\r\n");
     login.assert_lease_ends();
     assert_eq!(rig.log("session ended").0, "quit");
-    assert_eq!(
-        rig.mailbox(),
-        MAIL.split_inclusive("one\n\n").nth(1).unwrap()
-    );
+    assert_eq!(rig.mailbox(), second_message());
 }
 
 fn without_the_right_to_delete_dele_is_refused_and_quit_removes_nothing() {
@@ -132,6 +137,47 @@ fn a_session_that_may_only_read_leaves_nothing_in_the_state_directory() {
     assert_eq!(rig.remembered(), remembered);
     assert_eq!(read(&mut rig, Rights::Full), second);
     assert_ne!(rig.remembered(), remembered);
+}
+
+fn all_unfinished_updates_are_finished_also_those_behind_what_is_worked_on_at_a_time() {
+    let mut rig = Rig::new(|configuration| configuration.lock_timeout = PATIENCE);
+    let mailboxes: Vec<_> = (0..20).map(|number| rig.interrupt_update(number)).collect();
+    let locked: Vec<_> = mailboxes.iter().map(|path| lock(path)).collect();
+    rig.send(&ToSpawner::Recover);
+    // None gets on, and whoever has found them is gone.
+    rig.await_children(&["popa3d: recover"; 8]);
+    drop(locked);
+    for _ in &mailboxes {
+        rig.log("update finished that had been interrupted");
+    }
+    for path in &mailboxes {
+        assert_eq!(fs::read_to_string(path).unwrap(), second_message());
+    }
+    rig.await_children(&[]);
+}
+
+fn forged_journals_keep_no_other_from_being_found() {
+    let mut rig = Rig::new(|_| {});
+    let mailbox = rig.interrupt_update(0);
+    // A file name as long as the record of a journal has room for, far longer than any file's.
+    for number in 0..20 {
+        rig.forge_journal(number, &format!("/tmp\0{}", "x".repeat(3000)));
+    }
+    rig.send(&ToSpawner::Recover);
+    rig.log("update finished that had been interrupted");
+    assert_eq!(fs::read_to_string(mailbox).unwrap(), second_message());
+}
+
+/// Locks a mailbox as another program would.
+fn lock(path: &Path) -> File {
+    let file = File::options().read(true).write(true).open(path).unwrap();
+    assert!(confine::lock::try_lock_exclusive(file.as_fd()).unwrap());
+    file
+}
+
+/// What is left of the mail when the first message is deleted.
+fn second_message() -> &'static str {
+    MAIL.split_inclusive("one\n\n").nth(1).unwrap()
 }
 
 fn commands_behind_pass_are_carried_over() {
@@ -284,6 +330,45 @@ fn a_maildrop_process_that_is_killed_harms_nobody_and_frees_the_maildrop() {
     rig.log("maildrop process died");
     assert_eq!(rig.mailbox(), MAIL);
     rig.assert_serves();
+}
+
+fn a_connection_counts_until_the_update_of_its_killed_process_is_finished() {
+    let mut rig = Rig::with_large_mailbox(|_| {});
+    let mut login = rig.log_in();
+    let client = login.hand_over(b"DELE 1\r\nQUIT\r\n");
+    rig.stop_in_update();
+    // What the spawner has not looked at yet counts as well.
+    rig.signal_spawner(Signal::STOP);
+    rig.kill_maildrop_process();
+    login.assert_lease_is_held();
+    rig.signal_spawner(Signal::CONT);
+    rig.log("update finished that had been interrupted");
+    login.assert_lease_ends();
+    assert!(rig.mailbox() == large_rest());
+    drop(client);
+}
+
+fn an_update_keeps_its_mailbox_while_no_process_can_be_forked_for_it() {
+    if !rustix::process::geteuid().is_root() {
+        return println!("skipped: only root sees which descriptors the spawner has");
+    }
+    let mut rig = Rig::with_large_mailbox(|_| {});
+    let mut login = rig.log_in();
+    let client = login.hand_over(b"DELE 1\r\nQUIT\r\n");
+    rig.stop_in_update();
+    // Two are for the mailbox and the lease. A channel to another process takes two as well.
+    rig.leave_descriptors(2);
+    rig.kill_maildrop_process();
+    rig.log("update put off");
+    let path = rig.mailbox_path();
+    let file = File::options().read(true).write(true).open(path).unwrap();
+    assert!(!confine::lock::try_lock_exclusive(file.as_fd()).unwrap());
+    login.assert_lease_is_held();
+    rig.limit_descriptors(MAX_DESCRIPTORS);
+    rig.log("update finished that had been interrupted");
+    login.assert_lease_ends();
+    assert!(rig.mailbox() == large_rest());
+    drop(client);
 }
 
 fn sessions_outlive_the_master() {

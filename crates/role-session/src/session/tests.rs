@@ -222,7 +222,8 @@ impl Rig {
             .send(&Verdict::Accepted, &[theirs.as_fd()])
             .unwrap();
         ours.set_read_timeout(Some(PATIENCE)).unwrap();
-        let (handed_over, descriptors) = handover::receive(ours.as_fd()).unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        let (handed_over, descriptors) = handover::receive(ours.as_fd(), deadline).unwrap();
         assert_eq!(descriptors.len(), 0, "the stream is the client");
         let handed_over = HandedOver::decode(&handed_over).unwrap();
         assert!(!handed_over.utf8);

@@ -5,11 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use confine::channel::{Channel, Received};
+use confine::socket::wait_readable;
 use messages::keyholder::{CertificateNumber, KeyKind, Signature, SignatureRequest};
 use rustls::sign::{Signer, SigningKey};
 use rustls::{SignatureAlgorithm, SignatureScheme};
-
-use crate::client::wait_for;
 
 /// The keyholder signs within this time, others' handshakes before it included.
 const SIGNATURE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -55,7 +54,7 @@ impl Keyholder {
         let channel = acquaintance.channel.as_ref()?;
         channel.send(request, &[]).ok()?;
         let deadline = Instant::now().checked_add(SIGNATURE_TIMEOUT)?;
-        wait_for(channel, deadline).ok()?;
+        wait_readable(channel, deadline).ok()?;
         match channel.receive::<Signature>().ok()? {
             Received::Message(Signature(signature), _) => {
                 acquaintance.signed = Some(request.number);
