@@ -1,6 +1,7 @@
 //! The TRANSACTION state and UPDATE (RFC 1939 sections 5 and 6): commands in, mail out, deletions carried out at QUIT.
 
-use std::fmt;
+use std::time::{Duration, Instant};
+use std::{fmt, io};
 
 use confine::sandbox::Confined;
 use confine::signals::{Signal, SignalFd};
@@ -20,6 +21,9 @@ use crate::session_lock::SessionLock;
 
 /// Stored octets read at a time.
 const READ_OCTETS: usize = 64 * 1024;
+
+/// A message that was read ahead is read again after this time: somebody may have changed the maildrop.
+const MAX_AHEAD: Duration = Duration::from_secs(1);
 
 /// Octets of a listing that are made at a time.
 const LISTING_OCTETS: usize = 16 * 1024;
@@ -112,6 +116,14 @@ enum Last {
     Errors,
 }
 
+/// A message whose beginning has been read before it was asked for, while its client had another to take in.
+struct Ahead {
+    message: MessageNumber,
+    /// So many; they are in the buffer.
+    octets: usize,
+    since: Instant,
+}
+
 /// A session in the TRANSACTION state.
 pub struct Session<'a> {
     _confined: Confined,
@@ -124,6 +136,11 @@ pub struct Session<'a> {
     replies: Vec<u8>,
     /// Empty until a message is read.
     stored: Vec<u8>,
+    /// The last message that RETR was given for; 0: none yet.
+    last: u32,
+    /// What a client that takes the messages in order will ask for.
+    likely: Option<MessageNumber>,
+    ahead: Option<Ahead>,
     tally: Tally,
 }
 
@@ -154,6 +171,9 @@ impl<'a> Session<'a> {
             utf8_headers: Utf8Headers::AsIs,
             replies,
             stored: Vec::new(),
+            last: 0,
+            likely: None,
+            ahead: None,
             tally: Tally::default(),
         })
     }
@@ -197,6 +217,8 @@ impl<'a> Session<'a> {
         loop {
             self.client.queue(&mut self.replies)?;
             let Some(line) = lines.next_line() else {
+                self.client.flush()?;
+                self.read_ahead();
                 self.client.receive(lines)?;
                 continue;
             };
@@ -240,7 +262,34 @@ impl<'a> Session<'a> {
         self.send_body(message, beginning, encoder)?;
         self.tally.retrieved = self.tally.retrieved.saturating_add(1);
         self.tally.retrieved_octets = self.tally.retrieved_octets.saturating_add(octets.0);
+        let next = message.value().saturating_add(1);
+        let is_in_order = message.value() == self.last.saturating_add(1);
+        self.last = message.value();
+        self.likely = MessageNumber::new(next).filter(|_| is_in_order);
         Ok(())
+    }
+
+    fn read_ahead(&mut self) {
+        let Some(message) = self.likely.take() else {
+            return;
+        };
+        // What cannot be read is looked at again when it is asked for; so is what is not there.
+        let read = self.maildrop.read(index(message), 0, &mut self.stored);
+        self.ahead = read.ok().map(|octets| Ahead {
+            message,
+            octets,
+            since: Instant::now(),
+        });
+    }
+
+    /// The beginning of a message into the buffer; it may be there.
+    fn read(&mut self, message: MessageNumber) -> io::Result<usize> {
+        let ahead = self.ahead.take();
+        let ahead = ahead.filter(|it| it.message == message && it.since.elapsed() < MAX_AHEAD);
+        match ahead {
+            Some(ahead) => Ok(ahead.octets),
+            None => self.maildrop.read(index(message), 0, &mut self.stored),
+        }
     }
 
     fn top(&mut self, message: MessageNumber, lines: LineCount) -> Result<(), Stop> {
@@ -262,7 +311,7 @@ impl<'a> Session<'a> {
         self.maildrop.check()?;
         self.stored.resize(READ_OCTETS, 0);
         self.client.prepare_for_mail();
-        match self.maildrop.read(index(message), 0, &mut self.stored) {
+        match self.read(message) {
             Ok(octets) if self.utf8_headers == Utf8Headers::AsIs || self.machine.utf8() => {
                 Ok(Some((octets, encoder)))
             }

@@ -95,6 +95,47 @@ fn a_maildir_is_served() {
 }
 
 #[test]
+fn messages_are_themselves_in_whatever_order_they_are_asked_for() {
+    for location in ["mbox:%h/Mailbox", "maildir:%h/Maildir"] {
+        Setup::new()
+            .set("maildrop", "location", &format!("{location:?}"))
+            .as_root(|site| {
+                let mail = corpus::nasty();
+                let mailbox = Path::new("/home/alice/Mailbox");
+                fs::write(mailbox, corpus::mbox(&mail)).expect("a mailbox");
+                own(mailbox, ALICE, 0o600);
+                maildir(Path::new("/home/alice/Maildir"), ALICE, &mail);
+                let _server = site.serve();
+                let mut pop = site.login(ALICE);
+                let sent = |number: usize| mail[number - 1].sent.as_slice();
+                // A client that takes some in order, and then does what it was not expected to do.
+                for first in 1..mail.len() - 1 {
+                    for then in [1, mail.len() - first, mail.len()] {
+                        for number in [first, first + 1, then, first + 2] {
+                            let octets = pop.listing(&format!("RETR {number}"));
+                            assert!(octets == sent(number), "{first}, {then}: {number}");
+                        }
+                        let top = pop.listing(&format!("TOP {then} 0"));
+                        assert!(sent(then).starts_with(&top), "{first}, {then}");
+                    }
+                }
+                pop.ok("DELE 2");
+                for number in [1, 3] {
+                    let octets = pop.listing(&format!("RETR {number}"));
+                    assert!(octets == sent(number), "{number}, without the second");
+                }
+                assert!(!pop.ask("RETR 2").ok);
+                let last = mail.len();
+                for number in [last - 1, last] {
+                    let octets = pop.listing(&format!("RETR {number}"));
+                    assert!(octets == sent(number), "{number} of {last}");
+                }
+                assert!(!pop.ask(&format!("RETR {}", last + 1)).ok);
+            });
+    }
+}
+
+#[test]
 fn more_messages_of_a_maildir_are_removed_than_may_stay_open() {
     Setup::new()
         .set("maildrop", "location", r#""maildir:%h/Maildir""#)
