@@ -8,6 +8,7 @@
 
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{CWD, Mode, OFlags, fstat, openat, stat};
 use rustix::process::{
@@ -168,9 +169,25 @@ impl<'a> Sandbox<'a> {
         if self.required && !report.missing.is_empty() {
             return Err(ConfineError::Missing(report.missing));
         }
-        install(self.seccomp, self.required, &mut report)?;
+        if !install(self.seccomp)? {
+            report
+                .missing
+                .push("seccomp filters (system calls are not restricted)");
+            if self.required {
+                return Err(ConfineError::Missing(report.missing));
+            }
+        }
         Ok((Confined(()), report))
     }
+}
+
+/// Lets a process that is in its sandbox do less from now on. Does nothing where the kernel has no
+/// filters, which the [`Report`] has said at the beginning.
+///
+/// # Errors
+/// [`ConfineError`]; the process may do more than it should and has to end.
+pub fn narrow(program: &Program) -> Result<(), ConfineError> {
+    install(program).map(drop)
 }
 
 /// What would else be found out by every child for itself: children inherit it. rustix finds the vDSO when it is first asked for
@@ -259,24 +276,30 @@ fn lower(resource: Resource, wanted: Option<u64>) -> Result<(), ConfineError> {
     Ok(())
 }
 
-fn install(program: &Program, required: bool, report: &mut Report) -> Result<(), ConfineError> {
+/// Whether a filter of ours is in force in this process. A child of a fork inherits both, the filter
+/// and this.
+static FILTERED: AtomicBool = AtomicBool::new(false);
+
+/// False: the kernel has no filters.
+fn install(program: &Program) -> Result<bool, ConfineError> {
+    let filtered = FILTERED.load(Ordering::Relaxed);
     match program.install() {
+        // This kernel has filters, as one is in force, and seccomp(2) has added another when it
+        // succeeds. There is no call to try that out by: clone3 is answered by the first already.
+        Ok(()) if filtered => Ok(true),
         Ok(()) => {
             // Answered with EINVAL by every kernel that has the call, with ENOSYS only by a filter
-            // of ours.
+            // of ours; not by one for the inside of another, which leaves it to that one.
             if sys::probe_clone3().raw_os_error() != Some(libc::ENOSYS) {
                 return Err(ConfineError::NotInForce("seccomp"));
             }
-            Ok(())
+            FILTERED.store(true, Ordering::Relaxed);
+            Ok(true)
         }
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL)) => {
-            report
-                .missing
-                .push("seccomp filters (system calls are not restricted)");
-            if required {
-                return Err(ConfineError::Missing(std::mem::take(&mut report.missing)));
-            }
-            Ok(())
+        Err(error)
+            if !filtered && matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL)) =>
+        {
+            Ok(false)
         }
         Err(error) => Err(ConfineError::in_step("seccomp")(error)),
     }

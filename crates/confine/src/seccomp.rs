@@ -146,7 +146,8 @@ impl Policy {
 
     /// The filter for a process in which that of `outer` is in force already, as in a child of one that is confined by it.
     /// Of two filters the stricter answer counts, so this one need not say what that one says: it is much shorter, and a
-    /// kernel takes time to install it for each instruction.
+    /// kernel takes time to install it for each instruction. [`Sandbox`](crate::sandbox::Sandbox) does not take it for enough
+    /// where there is no such filter.
     ///
     /// # Errors
     /// Those of [`compile`](Self::compile).
@@ -217,7 +218,8 @@ impl Program {
     }
 
     /// Puts it in force for this thread and all that come of it, beside the filters already there.
-    /// Needs `no_new_privs`. [`Sandbox`](crate::sandbox::Sandbox) does this last.
+    /// Needs `no_new_privs`, and verifies nothing: [`Sandbox`](crate::sandbox::Sandbox), which does
+    /// this last, and [`narrow`](crate::sandbox::narrow) do.
     ///
     /// # Errors
     /// `ENOSYS` or `EINVAL` where the kernel has no seccomp filters, `EACCES` without

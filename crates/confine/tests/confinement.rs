@@ -16,7 +16,7 @@ use confine::ConfineError;
 use confine::channel::{Channel, Message, Received};
 use confine::identity::{self, Capabilities, Identity};
 use confine::process;
-use confine::sandbox::{Landlock, Limits, Sandbox};
+use confine::sandbox::{self, Landlock, Limits, Sandbox};
 use confine::seccomp::{Allow, BASE, CONFINE, Deny, FORK, IDENTITY, MESSAGES, PANIC, Policy};
 use single_threaded::attempts::{
     assert_denied, assert_done, assert_killed_by_filter, confined, strict, with_attempts,
@@ -41,6 +41,8 @@ const TESTS: &[Test] = tests![
     channels_work_in_the_strictest_sandbox,
     limits_dumps_and_umask_are_in_force,
     what_the_kernel_lacks_is_reported_or_refused,
+    a_filter_that_cannot_be_added_to_another_is_an_error,
+    a_filter_for_the_inside_of_another_is_not_enough_without_that,
     the_root_directory_is_changed,
     a_confined_spawner_confines_its_children_further,
 ];
@@ -333,6 +335,9 @@ fn what_the_kernel_lacks_is_reported_or_refused() {
         Allow::any(libc::SYS_landlock_restrict_self, "Linux 5.13"),
     ];
     let program = strict();
+    let inner = Policy::new("inner", &[BASE, PANIC])
+        .compile_inside(&Policy::new("outer", &[BASE, PANIC]))
+        .unwrap();
     let lacking = |tables: &[&[Allow]], word: &str| {
         let kernel = Policy::new("kernel", tables).otherwise(Deny::Errno(libc::ENOSYS as u16));
         let kernel = kernel.compile().unwrap();
@@ -345,6 +350,10 @@ fn what_the_kernel_lacks_is_reported_or_refused() {
                         assert!(!required);
                         assert_eq!(report.missing.len(), 1);
                         assert!(report.missing[0].contains(word), "{report:?}");
+                        if word == "seccomp" {
+                            sandbox::narrow(&program).unwrap();
+                            sandbox::narrow(&inner).unwrap();
+                        }
                     }
                     Err(ConfineError::Missing(missing)) => {
                         assert!(required);
@@ -357,6 +366,47 @@ fn what_the_kernel_lacks_is_reported_or_refused() {
     };
     lacking(&[BASE, PANIC, OLD, SECCOMP], "Landlock");
     lacking(&[BASE, PANIC, OLD, LANDLOCK], "seccomp");
+}
+
+/// Where one filter is in force, no answer to a second one is taken for that of a kernel without any.
+fn a_filter_that_cannot_be_added_to_another_is_an_error() {
+    const UP_TO_SECCOMP: &[Allow] = &[
+        Allow::any(libc::SYS_prctl, "confine"),
+        Allow::any(libc::SYS_capget, "confine"),
+        Allow::any(libc::SYS_umask, "confine"),
+        Allow::any(libc::SYS_prlimit64, "confine"),
+    ];
+    for number in [libc::ENOSYS, libc::EINVAL, libc::EPERM] {
+        let outer = Policy::new("outer", &[BASE, PANIC, FORK, UP_TO_SECCOMP])
+            .otherwise(Deny::Errno(number as u16));
+        let inner = Policy::new("inner", &[BASE, PANIC])
+            .compile_inside(&outer)
+            .unwrap();
+        assert_done(confined(&outer.compile().unwrap(), || {
+            let refused = |result: Result<(), ConfineError>| {
+                let Err(ConfineError::Call { step, error }) = result else {
+                    panic!("{result:?}");
+                };
+                assert_eq!((step, error.raw_os_error()), ("seccomp", Some(number)));
+            };
+            refused(sandbox::narrow(&inner));
+            assert_done(in_child(|| {
+                refused(Sandbox::new(&inner).landlock_inherited().enter().map(drop));
+            }));
+        }));
+    }
+}
+
+fn a_filter_for_the_inside_of_another_is_not_enough_without_that() {
+    let outer = Policy::new("outer", &[BASE, PANIC]);
+    let inner = outer.compile_inside(&outer).unwrap();
+    assert_done(in_child(|| {
+        let entered = Sandbox::new(&inner).enter();
+        assert!(
+            matches!(entered, Err(ConfineError::NotInForce(_))),
+            "{entered:?}"
+        );
+    }));
 }
 
 fn the_root_directory_is_changed() {

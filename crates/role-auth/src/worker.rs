@@ -3,12 +3,13 @@
 //! Forked from auth, without an exec: the stores' configuration is in its memory already. It holds its own channel and no other
 //! descriptor: no session, no lease, no way to the spawner; what it says is believed, but it can only answer what it was asked.
 
+use std::io;
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use confine::channel::{Channel, Received};
 use confine::seccomp::Program;
-use confine::{process, signals};
+use confine::{process, sandbox, signals};
 
 use crate::backends::Stores;
 use crate::work::Request;
@@ -28,7 +29,7 @@ pub fn run(channel: &Channel, stores: &Stores, narrow: &Program, lifetime: Lifet
     let done = catch_unwind(AssertUnwindSafe(|| {
         prepare(channel, narrow, lifetime)?;
         serve(channel, stores, lifetime);
-        Ok::<_, std::io::Error>(())
+        Ok::<_, io::Error>(())
     }));
     process::exit(match done {
         Ok(Ok(())) => 0,
@@ -36,17 +37,13 @@ pub fn run(channel: &Channel, stores: &Stores, narrow: &Program, lifetime: Lifet
     })
 }
 
-fn prepare(channel: &Channel, narrow: &Program, lifetime: Lifetime) -> std::io::Result<()> {
+fn prepare(channel: &Channel, narrow: &Program, lifetime: Lifetime) -> io::Result<()> {
     process::close_all_except(&[channel.as_fd()])?;
     signals::default_all();
     signals::unblock_all()?;
     match lifetime {
         // See `syscalls` for why not both.
-        Lifetime::Many => match narrow.install() {
-            // Auth itself has told the master that this kernel has no filters, or ended.
-            Err(error) if error.raw_os_error() != Some(libc::EACCES) => Ok(()),
-            other => other,
-        },
+        Lifetime::Many => sandbox::narrow(narrow).map_err(io::Error::other),
         Lifetime::One => Ok(()),
     }
 }

@@ -44,6 +44,8 @@ pub enum Gone {
     BehindStls,
     /// TLS failed, for this reason.
     Tls(rustls::Error),
+    /// It has not gone: what was to serve it could not be confined, for this reason.
+    NotConfined(String),
 }
 
 impl fmt::Display for Gone {
@@ -58,6 +60,7 @@ impl fmt::Display for Gone {
                 rustls::InvalidMessage::InvalidContentType,
             )) => f.write_str("the client does not speak TLS"),
             Gone::Tls(error) => error.fmt(f),
+            Gone::NotConfined(error) => write!(f, "relay not confined: {error}"),
         }
     }
 }

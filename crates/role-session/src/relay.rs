@@ -8,6 +8,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use confine::sandbox;
 use confine::seccomp::Program;
 use confine::socket;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -38,7 +39,7 @@ const LAST_OCTETS_TIMEOUT: Duration = Duration::from_secs(120);
 /// Relays until one side has closed, confined to `narrower` besides.
 ///
 /// # Errors
-/// How the client has gone, unless it has said goodbye and is content.
+/// How the client has gone, unless it has said goodbye and is content; or why it is not served.
 pub fn run(client: Parts, maildrop: OwnedFd, narrower: Option<&Program>) -> Result<(), Gone> {
     // What cannot do this is served without it.
     for descriptor in [Some(&client.input), client.output.as_ref()]
@@ -52,8 +53,9 @@ pub fn run(client: Parts, maildrop: OwnedFd, narrower: Option<&Program>) -> Resu
         ));
     }
     drop(socket::set_nonblocking(maildrop.as_fd(), true));
-    // A kernel without filters has not refused the session its own either.
-    let _narrowed = narrower.map(Program::install);
+    if let Some(narrower) = narrower {
+        sandbox::narrow(narrower).map_err(|error| Gone::NotConfined(error.to_string()))?;
+    }
     Relay {
         tls: client.tls,
         input: client.input,

@@ -102,7 +102,11 @@ pub fn serve(confined: Confined, mut client: Client, job: Job<'_>) {
     let matters = |gone: &Gone| match gone {
         Gone::Closed => false,
         Gone::TimedOut => by_tls,
-        Gone::Truncated | Gone::TlsUnexpected | Gone::BehindStls | Gone::Tls(_) => true,
+        Gone::Truncated
+        | Gone::TlsUnexpected
+        | Gone::BehindStls
+        | Gone::Tls(_)
+        | Gone::NotConfined(_) => true,
     };
     if let Some(gone) = gone.filter(matters) {
         let record = about(Record::warning("connection lost"), connection);

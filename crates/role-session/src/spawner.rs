@@ -328,6 +328,7 @@ impl Spawner<'_> {
             })
             .enter();
         match confined {
+            // What the kernel lacks, the spawner has reported of itself.
             Ok((confined, _)) => {
                 let job = Job {
                     connection,

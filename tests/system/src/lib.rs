@@ -10,6 +10,7 @@
 //! - certificates: [`certificates`]; access tokens: [`tokens`]
 //! - mail that has broken other servers: [`corpus`]
 //! - those other servers: [`rivals`]
+//! - a look at system calls, and at what comes of their failure: [`strace`]
 #![forbid(unsafe_code)]
 
 pub mod certificates;
@@ -27,5 +28,6 @@ pub mod rivals;
 pub mod run;
 pub mod server;
 pub mod site;
+pub mod strace;
 pub mod tokens;
 pub mod users;

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use system_tests::corpus;
-use system_tests::poll;
 use system_tests::pop::Pop;
 use system_tests::processes::{self, Process};
 use system_tests::server::Server;
 use system_tests::site::{Setup, Site};
+use system_tests::strace::Strace;
 use system_tests::users::{ALICE, OPERATOR_ID, SERVICE};
 
 /// A server, a session before its login and one behind it, so that every kind of process is there.
@@ -231,7 +231,6 @@ fn kinds_of_descriptors(process: Process) -> Vec<String> {
 
 #[test]
 fn a_session_keeps_nothing_of_its_spawner_not_even_from_inetd() {
-    const SESSION: &str = "popa3d: session";
     // Its client, auth, the log.
     let own = ["socket", "socket", "socket"];
     Setup::new().as_root(|site| {
@@ -239,11 +238,7 @@ fn a_session_keeps_nothing_of_its_spawner_not_even_from_inetd() {
         let server = site.serve();
         let mut waiting = site.connect();
         waiting.ok("USER bob");
-        let daemons = poll::until("a session", || {
-            let mut sessions = server.roles("session").into_iter();
-            sessions.find(|process| process.title() == SESSION)
-        });
-        assert_eq!(kinds_of_descriptors(daemons), own);
+        assert_eq!(kinds_of_descriptors(server.role("session")), own);
         drop(waiting);
 
         let mut session = site.inetd();
@@ -251,7 +246,7 @@ fn a_session_keeps_nothing_of_its_spawner_not_even_from_inetd() {
         let master = Process::numbered(session.server.id());
         let inetds = processes::tree(master)
             .into_iter()
-            .find(|process| process.title() == SESSION)
+            .find(|process| process.title() == "popa3d: session")
             .expect("the session that has greeted");
         // The lease besides.
         assert_eq!(kinds_of_descriptors(inetds), [&["pipe"], &own[..]].concat());
@@ -286,34 +281,14 @@ fn a_session_opens_nothing_as_root() {
         site.deliver(ALICE, &corpus::mbox(&corpus::many(2)));
         let server = site.serve();
         let trace = site.directory.join("trace");
-        let mut strace = std::process::Command::new("/usr/bin/strace");
-        strace.args([
-            "-f",
-            "-qq",
-            "-e",
-            "trace=open,openat,openat2,execve,execveat,setuid,setresuid",
-            "-o",
-        ]);
-        strace.arg(&trace);
-        for process in server.processes() {
-            strace.arg("-p").arg(process.0.as_raw_nonzero().to_string());
-        }
-        let mut strace = strace
-            .stderr(std::process::Stdio::null())
-            .spawn()
-            .expect("strace");
-        let traced = |process: &Process| status(*process, "TracerPid") != "0";
-        poll::until("strace", || {
-            server.processes().iter().all(traced).then_some(())
-        });
+        let calls = "trace=open,openat,openat2,execve,execveat,setuid,setresuid";
+        let strace = Strace::attach(&server.processes(), &[calls], &trace);
         let mut pop = site.login(ALICE);
         pop.listing("RETR 1");
         pop.ok("DELE 1");
         pop.ok("QUIT");
         pop.expect_closed();
-        let pid = rustix::process::Pid::from_child(&strace);
-        rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("strace");
-        strace.wait().expect("strace");
+        drop(strace);
         let text = fs::read_to_string(&trace).expect("the trace");
         let master = server.master().0.as_raw_nonzero().to_string();
         let calls: BTreeSet<&str> = text

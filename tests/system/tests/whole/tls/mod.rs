@@ -4,6 +4,7 @@ mod activation;
 mod certificates;
 mod clients;
 mod external;
+mod filters;
 mod flood;
 mod handshakes;
 mod passwords;
