@@ -165,6 +165,13 @@ pub enum CheckError {
     Changed,
     /// It may have been changed, and stayed locked for as long as we waited to look.
     Busy,
+    /// Mail was added to it beyond the limit.
+    TooManyOctets {
+        /// Octets stored.
+        found: u64,
+        /// The limit.
+        limit: u64,
+    },
     /// The system refused to look; holds what was being done.
     Io(&'static str, io::Error),
 }
@@ -174,6 +181,12 @@ impl fmt::Display for CheckError {
         match self {
             CheckError::Changed => formatter.write_str("maildrop changed by another program"),
             CheckError::Busy => formatter.write_str("maildrop locked by another program"),
+            CheckError::TooManyOctets { found, limit } => {
+                write!(
+                    formatter,
+                    "maildrop grown to {found} octets where {limit} are allowed"
+                )
+            }
             CheckError::Io(doing, error) => write!(formatter, "cannot {doing}: {error}"),
         }
     }
@@ -189,6 +202,13 @@ pub enum UpdateError {
     Changed,
     /// Another program kept the maildrop locked for as long as we waited; nothing has been removed.
     Busy,
+    /// Mail was added to it beyond the limit; nothing has been removed.
+    TooManyOctets {
+        /// Octets stored.
+        found: u64,
+        /// The limit.
+        limit: u64,
+    },
     /// The system refused something before anything was changed; nothing has been removed.
     Io(&'static str, io::Error),
     /// The system refused something halfway through an mbox. What was begun will be finished from the journal.
@@ -217,7 +237,7 @@ impl UpdateError {
     pub fn for_client(&self) -> &'static str {
         match self {
             UpdateError::Busy => "The maildrop is in use by another program, nothing was removed",
-            UpdateError::Changed | UpdateError::Io(..) => {
+            UpdateError::Changed | UpdateError::TooManyOctets { .. } | UpdateError::Io(..) => {
                 "The maildrop cannot be updated, nothing was removed"
             }
             UpdateError::Interrupted(..) | UpdateError::Partial { .. } => {
@@ -232,6 +252,12 @@ impl fmt::Display for UpdateError {
         match self {
             UpdateError::Changed => formatter.write_str("changed by another program, not updated"),
             UpdateError::Busy => formatter.write_str("locked by another program, not updated"),
+            UpdateError::TooManyOctets { found, limit } => {
+                write!(
+                    formatter,
+                    "grown to {found} octets where {limit} are allowed, not updated"
+                )
+            }
             UpdateError::Io(doing, error) => {
                 write!(formatter, "not updated: cannot {doing}: {error}")
             }
@@ -257,6 +283,9 @@ impl From<CheckError> for UpdateError {
         match error {
             CheckError::Changed => UpdateError::Changed,
             CheckError::Busy => UpdateError::Busy,
+            CheckError::TooManyOctets { found, limit } => {
+                UpdateError::TooManyOctets { found, limit }
+            }
             CheckError::Io(doing, error) => UpdateError::Io(doing, error),
         }
     }

@@ -19,6 +19,8 @@ pub struct Limits {
     pub messages: u32,
     /// Most octets as stored; a maildrop with more is refused.
     pub octets: u64,
+    /// Most octets of an mbox to which mail has been added during the session; with more, the session cannot go on.
+    pub work_octets: u64,
     /// How long a lock held by another program is waited for.
     pub lock_wait: Duration,
 }
@@ -28,6 +30,7 @@ impl Default for Limits {
         Limits {
             messages: MAX_MESSAGES,
             octets: MAX_OCTETS,
+            work_octets: MAX_OCTETS,
             lock_wait: Duration::from_secs(30),
         }
     }

@@ -57,7 +57,8 @@ pub struct SpawnerConfig {
     pub messages: u32,
     /// MAX_MAILBOX_OPEN_BYTES: octets in one maildrop, as stored; a larger one is not opened.
     pub octets: u64,
-    /// MAX_MAILBOX_WORK_BYTES: the same once mail has been added during the session.
+    /// MAX_MAILBOX_WORK_BYTES: the same of an mbox to which mail has been added during the session, which ends then without
+    /// UPDATE.
     pub work_octets: u64,
     /// A silent client is dropped after this time, without a reply and without UPDATE.
     pub idle_timeout: Duration,

@@ -117,6 +117,7 @@ impl Mailbox {
             messages: self.messages,
             octets: self.octets,
             lock_wait: self.lock_timeout,
+            ..Limits::default()
         };
         let memory = Memory {
             copies: copies.map(CopyNumbers::new),

@@ -264,6 +264,7 @@ impl Job<'_> {
                 &maildrop::Limits {
                     messages: self.configuration.messages,
                     octets: self.configuration.octets,
+                    work_octets: self.configuration.work_octets,
                     lock_wait: self.configuration.lock_timeout,
                 },
                 file_lock(self.configuration.lock),

@@ -43,6 +43,8 @@ pub(crate) struct Mbox {
     stamp: Stamp,
     /// Where the last message of the table ends, and mail that came later begins.
     end: u64,
+    /// Octets at which it is not scanned again when it has changed.
+    work_octets: u64,
     /// So many of the first messages are what the index says and have not been scanned in this session.
     unproven: u32,
     memory: Memory,
@@ -87,6 +89,7 @@ impl Mbox {
             table: read.table,
             stamp,
             end: stamp.size(),
+            work_octets: limits.work_octets,
             unproven: read.unproven,
             drift: read.drift,
             memory,
@@ -104,6 +107,12 @@ impl Mbox {
         }
         if !stamp.is_linked() || stamp.size() < self.end {
             return Err(CheckError::Changed);
+        }
+        if stamp.size() > self.work_octets {
+            return Err(CheckError::TooManyOctets {
+                found: stamp.size(),
+                limit: self.work_octets,
+            });
         }
         let mut index = 0;
         let mut end = stamp.size();

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::*;
 use crate::testing::{Flock, impatient, journal_in, wire};
-use crate::{FileLock, IdMap};
+use crate::{FileLock, IdMap, MAX_OCTETS};
 
 /// A mailbox in a directory of its own.
 pub(super) struct Mailbox {
@@ -364,6 +364,50 @@ fn a_mailbox_beyond_the_limits_is_refused() {
 }
 
 #[test]
+fn a_mailbox_that_has_grown_beyond_the_limit_is_not_updated() {
+    let (content, added) = (mbox(0..3), mbox(3..4));
+    let size = (content.len() + added.len()) as u64;
+    for limit in [size - 1, size] {
+        let mailbox = Mailbox::new(&content);
+        let limits = Limits {
+            work_octets: limit,
+            ..impatient()
+        };
+        let mut open = mailbox.scan_with(Box::new(Flock), &limits).unwrap();
+        mailbox.append(&added);
+        let whole = mailbox.content();
+        let checked = open.check();
+        let updated = Box::new(open).update(&|index| index == 0);
+        if limit == size {
+            checked.unwrap();
+            assert_eq!(updated.unwrap().removed, 1);
+            assert_eq!(mailbox.content(), mbox(1..4));
+        } else {
+            assert!(
+                matches!(checked, Err(CheckError::TooManyOctets { found, .. }) if found == size)
+            );
+            assert!(
+                matches!(updated, Err(UpdateError::TooManyOctets { found, .. }) if found == size)
+            );
+            assert_eq!(mailbox.content(), whole);
+        }
+    }
+    // The bound is on growth: without any, a mailbox is updated whatever its size.
+    let mailbox = Mailbox::new(&content);
+    let limits = Limits {
+        work_octets: 1,
+        ..impatient()
+    };
+    let mut open = mailbox.scan_with(Box::new(Flock), &limits).unwrap();
+    open.check().unwrap();
+    assert_eq!(
+        Box::new(open).update(&|index| index == 0).unwrap().removed,
+        1
+    );
+    assert_eq!(mailbox.content(), mbox(1..3));
+}
+
+#[test]
 fn what_does_not_begin_with_from_is_refused() {
     for content in [
         &b"\n"[..],
@@ -462,6 +506,7 @@ fn offsets_beyond_four_gib_work() {
         table,
         stamp,
         end: stamp.size(),
+        work_octets: MAX_OCTETS,
         unproven: 0,
         memory: Memory::default(),
         drift: None,

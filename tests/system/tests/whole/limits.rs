@@ -1,5 +1,7 @@
 //! Limits on connections and logins: refused with a short `-ERR` and a close, never with a hang.
 
+use std::fs::{self, File};
+use std::io::Write;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -313,6 +315,40 @@ fn maildrops_with_too_many_messages_or_octets_are_refused() {
                 server.await_log("the refusal", |line| {
                     line.contains(ALICE.name) && line.contains("maildrop")
                 });
+            });
+    }
+}
+
+#[test]
+fn a_mailbox_that_grows_beyond_its_limit_during_a_session_is_not_updated() {
+    let before = corpus::mbox(&corpus::many(5));
+    let added = corpus::mbox(&corpus::many(1));
+    let whole = [before.as_slice(), &added].concat();
+    for allowed in [false, true] {
+        let limit = if allowed { whole.len() } else { before.len() };
+        Setup::new()
+            .set("limits", "octets", &before.len().to_string())
+            .set("limits", "work_octets", &limit.to_string())
+            .as_ordinary_user(|site| {
+                site.deliver(ALICE, &before);
+                let server = site.serve();
+                let mut pop = site.login(ALICE);
+                pop.ok("DELE 1");
+                let mut mailbox = File::options()
+                    .append(true)
+                    .open(site.mailbox(ALICE))
+                    .expect("the mailbox");
+                mailbox.write_all(&added).expect("new mail");
+                let reply = pop.ask("QUIT");
+                pop.expect_closed();
+                let left = fs::read(site.mailbox(ALICE)).expect("the mailbox");
+                if allowed {
+                    assert!(reply.ok && left.len() < whole.len() && left.ends_with(&added));
+                } else {
+                    assert_eq!((reply.ok, reply.code()), (false, Some("SYS/TEMP")));
+                    assert!(left == whole);
+                    server.await_log("the reason", |line| line.contains("grown to"));
+                }
             });
     }
 }
