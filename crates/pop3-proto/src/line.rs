@@ -33,7 +33,7 @@ pub enum LineError {
 /// assert_eq!(lines.push(b"NOOP\r\nST"), 8);
 /// assert_eq!(lines.next_line(), Some(Ok(&b"NOOP"[..])));
 /// assert_eq!(lines.next_line(), None);
-/// assert_eq!(lines.take_rest(), b"ST");
+/// assert_eq!(lines.unparsed(), b"ST");
 /// ```
 ///
 /// Octets that were handed out are overwritten at the next call, as they may have been a password.
@@ -64,7 +64,7 @@ impl LineBuffer {
         }
     }
 
-    /// A buffer that begins with what another process had [left over](LineBuffer::take_rest).
+    /// A buffer that begins with what another process had [left over](LineBuffer::unparsed).
     pub fn with_rest(limit: usize, rest: &[u8]) -> LineBuffer {
         let mut lines = LineBuffer::new(limit.max(rest.len()));
         lines.push(rest);
@@ -90,7 +90,8 @@ impl LineBuffer {
         self.limit = limit;
     }
 
-    /// What has been received behind the last line: the beginning of the next.
+    /// What has been received behind the last line: the beginning of the next; or, when the client has logged in, the commands
+    /// that it has pipelined behind PASS, for the process that serves the next state.
     pub fn unparsed(&self) -> &[u8] {
         self.buffer.get(self.start..self.end).unwrap_or_default()
     }
@@ -155,14 +156,6 @@ impl LineBuffer {
         (!known).then_some(Err(LineError::TooLong))
     }
 
-    /// Takes what has been received behind the last line: the commands that the client pipelined behind PASS, for the process
-    /// that serves the next state.
-    pub fn take_rest(&mut self) -> Vec<u8> {
-        let rest = self.unparsed().to_vec();
-        self.discard_rest();
-        rest
-    }
-
     /// Drops what has been received behind the last line and says how many octets that was: what was sent in the clear
     /// behind STLS must not be taken for commands under TLS (RFC 2595 section 4).
     pub fn discard_rest(&mut self) -> usize {
@@ -220,7 +213,7 @@ mod tests {
                 }
             }
         }
-        (lines, buffer.take_rest())
+        (lines, buffer.unparsed().to_vec())
     }
 
     fn whole(input: &[u8]) -> Vec<Line> {
@@ -305,7 +298,8 @@ mod tests {
         let mut buffer = LineBuffer::new(MAX_COMMAND);
         buffer.push(b"PASS x\r\nSTAT\r\nLI");
         assert_eq!(buffer.next_line(), Some(Ok(&b"PASS x"[..])));
-        assert_eq!(buffer.take_rest(), b"STAT\r\nLI");
+        assert_eq!(buffer.unparsed(), b"STAT\r\nLI");
+        assert_eq!(buffer.discard_rest(), 8);
         assert_eq!(buffer.next_line(), None);
         let mut next = LineBuffer::with_rest(MAX_COMMAND, b"STAT\r\nLI");
         next.push(b"ST\r\n");

@@ -214,10 +214,9 @@ impl Session<'_> {
             };
             drop(attempted);
             let denial = match answer {
-                Answer::Accepted(maildrop) => match self.hand_over(&maildrop, &machine, &mut lines)
-                {
+                Answer::Accepted(maildrop) => match self.hand_over(&maildrop, &machine, &lines) {
                     Ok(()) => return Ok(End::LoggedIn(maildrop)),
-                    // Nobody is there to serve the maildrop, and the client is still ours.
+                    // Nobody is there to serve the maildrop, and the client is still ours, with all that it has said.
                     Err(_) => Denial::Temporary,
                 },
                 Answer::Challenge(octets) => {
@@ -350,7 +349,7 @@ impl Session<'_> {
         &self,
         maildrop: &OwnedFd,
         machine: &Authorization,
-        lines: &mut LineBuffer,
+        lines: &LineBuffer,
     ) -> Result<(), ChannelError> {
         let descriptors: Vec<_> = match self.client.tls() {
             Some(_) => Vec::new(),
@@ -358,7 +357,7 @@ impl Session<'_> {
         };
         let handed_over = HandedOver {
             utf8: machine.utf8(),
-            pipelined: &lines.take_rest(),
+            pipelined: lines.unparsed(),
         };
         handover::send(maildrop.as_fd(), &handed_over.encode(), &descriptors)
     }

@@ -167,7 +167,7 @@ impl Server {
         };
         if accepted == Some(true) {
             // What was pipelined behind the login goes to the process that serves the maildrop.
-            self.lines = LineBuffer::with_rest(MAX_COMMAND, &self.lines.take_rest());
+            self.lines = LineBuffer::with_rest(MAX_COMMAND, self.lines.unparsed());
             let limits = transaction::Limits::default();
             let machine =
                 Transaction::new(&self.maildrop, offer(), limits, machine.utf8()).unwrap();

@@ -312,6 +312,31 @@ fn stls_forgets_what_was_said_in_the_clear() {
 }
 
 #[test]
+fn what_was_pipelined_behind_pass_is_answered_if_nobody_takes_the_client() {
+    let rig = start(false, Cleartext::Always, Keyholder::Signs);
+    let mut client = rig.client.try_clone().unwrap();
+    assert!(line(&mut client).starts_with("+OK"));
+    client
+        .write_all(b"USER joe\r\nPASS secret\r\nSTAT\r\nQUIT\r\n")
+        .unwrap();
+    assert!(line(&mut client).starts_with("+OK"));
+    assert!(matches!(
+        rig.auth.receive::<Attempt>(),
+        Ok(Received::Message(Attempt::Password { .. }, _))
+    ));
+    let (gone, maildrop) = UnixStream::pair().unwrap();
+    drop(gone);
+    rig.auth
+        .send(&Verdict::Accepted, &[maildrop.as_fd()])
+        .unwrap();
+    assert!(line(&mut client).starts_with("-ERR [SYS/TEMP]"));
+    assert!(line(&mut client).starts_with("-ERR"), "STAT");
+    assert!(line(&mut client).starts_with("+OK"), "QUIT");
+    assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    rig.end();
+}
+
+#[test]
 fn a_password_is_refused_in_the_clear_before_it_is_asked_for() {
     let rig = start(false, Cleartext::Loopback, Keyholder::Signs);
     let mut client = rig.client.try_clone().unwrap();
