@@ -10,6 +10,15 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 /// program's own file. Its name has the version in it, so that no other's is started while an upgrade is half done.
 const ROLES: Option<&str> = option_env!("POPA3D_ROLES");
 
+// Any other would be looked for in the directory that the master happens to be started in, by root.
+const _: () = assert!(
+    match ROLES {
+        Some(path) => matches!(path.as_bytes(), [b'/', ..]),
+        None => true,
+    },
+    "POPA3D_ROLES is not an absolute path"
+);
+
 /// The executables, open, so that roles of the same build are started when the files on disk have been replaced.
 #[derive(Debug)]
 pub struct Executables {
