@@ -1,7 +1,7 @@
 //! Making processes and waiting for them.
 //!
-//! The master starts each role by [`spawn_role`] (fork and exec of its own file, so that no role
-//! inherits another's memory); spawners [`fork`] small children. What a child inherits is named
+//! The master starts each role by [`spawn_role`] (fork and exec, of its own file or of
+//! `popa3d-roles`, so that no role inherits another's memory); spawners [`fork`] small children. What a child inherits is named
 //! here, and everything else is closed.
 
 use std::ffi::CStr;

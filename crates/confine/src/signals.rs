@@ -26,8 +26,9 @@ pub struct SignalFd {
 }
 
 impl SignalFd {
-    /// Blocks these signals and collects them. Non-blocking, closed on exec; children of a fork
-    /// begin with [`unblock_all`].
+    /// Blocks these signals and collects them. Non-blocking, closed on exec. In children of a fork
+    /// they stay blocked, which is nothing to those that have no children themselves; one that runs
+    /// foreign code begins with [`default_all`] and [`unblock_all`].
     ///
     /// # Errors
     /// No descriptor left.

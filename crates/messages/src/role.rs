@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// Bound of a message that carries a role's configuration: networks and paths, some kilobytes at the most.
 pub const MAX_CONFIGURATION_OCTETS: usize = 64 * 1024;
 
-/// The processes that the master starts, each by executing the program anew.
+/// The processes that the master starts, each by executing a program: its own anew, or `popa3d-roles`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Role {
     /// Accepts connections, applies limits, greets.
