@@ -15,9 +15,10 @@ use std::process::ExitCode;
 use confine::ConfineError;
 use confine::channel::{Channel, Message, Received};
 use confine::identity::{self, Capabilities, Identity};
-use confine::process;
+use confine::process::{self, Signal};
 use confine::sandbox::{self, Landlock, Limits, Sandbox};
 use confine::seccomp::{Allow, BASE, CONFINE, Deny, FORK, IDENTITY, MESSAGES, PANIC, Policy};
+use rustix::process::{WaitId, WaitIdOptions};
 use single_threaded::attempts::{
     assert_denied, assert_done, assert_killed_by_filter, confined, strict, with_attempts,
 };
@@ -44,6 +45,7 @@ const TESTS: &[Test] = tests![
     a_filter_that_cannot_be_added_to_another_is_an_error,
     a_filter_for_the_inside_of_another_is_not_enough_without_that,
     the_root_directory_is_changed,
+    who_forks_waits_for_children_and_sends_nobody_a_signal,
     a_confined_spawner_confines_its_children_further,
 ];
 
@@ -429,6 +431,24 @@ fn the_root_directory_is_changed() {
             assert!(absent("../../../../etc/passwd"));
         }
     }));
+}
+
+fn who_forks_waits_for_children_and_sends_nobody_a_signal() {
+    let program = Policy::new("spawner", &[BASE, PANIC, MESSAGES, FORK, IDENTITY, CONFINE])
+        .compile()
+        .unwrap();
+    assert_done(confined(&program, || assert_done(in_child(|| {}))));
+    let forbidden: [fn(); 3] = [
+        || drop(process::kill(process::own_pid(), Signal::KILL)),
+        || drop(process::open_pidfd(process::own_pid())),
+        || {
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+            let _ = rustix::process::waitid(WaitId::All, options);
+        },
+    ];
+    for forbidden in forbidden {
+        assert_killed_by_filter(confined(&program, forbidden));
+    }
 }
 
 /// The shape of both spawners: a confined parent whose filter lets its children become users and

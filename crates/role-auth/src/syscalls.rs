@@ -24,7 +24,15 @@ const STORES: &[Allow] = &[
 ];
 
 /// What the event loop needs besides.
-const LOOP: &[Allow] = &[Allow::any(libc::SYS_signalfd4, "workers that end")];
+const LOOP: &[Allow] = &[
+    Allow::any(libc::SYS_signalfd4, "workers that end"),
+    Allow::when(
+        libc::SYS_kill,
+        &[ArgRule::is(1, libc::SIGKILL)],
+        "workers that take too long, or are not wanted any more",
+    ),
+    Allow::any(libc::SYS_rt_sigaction, "workers get the defaults"),
+];
 
 /// What keeping derived verifiers needs besides. Workers do that: what they say of an attempt is believed anyway.
 const VERIFIERS: &[Allow] = &[
@@ -70,6 +78,9 @@ const PAM: &[Allow] = &[
     Allow::any(libc::SYS_dup3, "talking to helpers"),
     Allow::any(libc::SYS_rt_sigaction, "waiting for helpers"),
     Allow::any(libc::SYS_rt_sigprocmask, "waiting for helpers"),
+    Allow::any(libc::SYS_waitid, "waiting for helpers"),
+    Allow::any(libc::SYS_pidfd_open, "waiting for helpers"),
+    Allow::any(libc::SYS_kill, "ending helpers"),
     Allow::any(libc::SYS_prlimit64, "helpers' limits"),
     Allow::any(
         libc::SYS_prctl,

@@ -4,7 +4,14 @@ use confine::seccomp::{Allow, ArgRule, BASE, CONFINE, FORK, MESSAGES, PANIC, Pol
 
 /// The spawner's own, and what a child needs until it has confined itself further.
 pub fn spawner() -> Policy {
-    const SPAWNER: &[Allow] = &[Allow::any(libc::SYS_dup, "copies of a lease")];
+    const SPAWNER: &[Allow] = &[
+        Allow::any(libc::SYS_dup, "copies of a lease"),
+        Allow::when(
+            libc::SYS_kill,
+            &[ArgRule::is(1, libc::SIGKILL)],
+            "a session whose place a newcomer takes",
+        ),
+    ];
     Policy::new(
         "session spawner",
         &[BASE, MESSAGES, PANIC, FORK, CONFINE, STAY, SPAWNER],

@@ -29,10 +29,11 @@ impl Strace {
                 .arg(process.0.as_raw_nonzero().to_string());
         }
         let child = command.stderr(Stdio::null()).spawn().expect("strace");
+        // Or has ended meanwhile, as one that a server needs at its start only.
         let traced = |process: &Process| {
             process
                 .status("TracerPid")
-                .is_some_and(|tracer| tracer != "0")
+                .is_none_or(|tracer| tracer != "0")
         };
         let strace = Strace(child);
         poll::until("strace", || processes.iter().all(traced).then_some(()));

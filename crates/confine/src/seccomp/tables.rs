@@ -145,11 +145,7 @@ pub const FORK: &[Allow] = &[
         "a child's own channels",
     ),
     Allow::any(libc::SYS_wait4, "children that ended"),
-    Allow::any(libc::SYS_waitid, "children that ended"),
-    Allow::any(libc::SYS_pidfd_open, "children that end"),
-    Allow::any(libc::SYS_kill, "children that must end"),
-    Allow::any(libc::SYS_rt_sigprocmask, "children get all signals"),
-    Allow::any(libc::SYS_rt_sigaction, "children get the defaults"),
+    Allow::any(libc::SYS_rt_sigprocmask, "fork(3) of some C libraries"),
     Allow::when(
         libc::SYS_prctl,
         &[ArgRule::is(0, PR_SET_NAME)],
