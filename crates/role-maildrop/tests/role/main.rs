@@ -19,7 +19,7 @@ use confine::process::Signal;
 use messages::Rights;
 use messages::session::HandedOver;
 use messages::spawner::ToSpawner;
-use rig::{MAIL, MAX_DESCRIPTORS, Rig, large_rest, rest, say};
+use rig::{Login, MAIL, MAX_DESCRIPTORS, Rig, large_rest, rest, say};
 use rustix::net::{SendFlags, send};
 use serde::{Deserialize, Serialize};
 use startup::testing::PATIENCE;
@@ -69,6 +69,7 @@ fn all() -> Vec<Test> {
         a_maildrop_process_that_is_killed_harms_nobody_and_frees_the_maildrop,
         a_connection_counts_until_the_update_of_its_killed_process_is_finished,
         an_update_keeps_its_mailbox_while_no_process_can_be_forked_for_it,
+        there_are_hardly_more_maildrop_processes_than_sessions_whatever_became_of_their_leases,
         sessions_outlive_the_master,
         without_the_right_to_delete_dele_is_refused_and_quit_removes_nothing,
         a_session_that_may_only_read_leaves_nothing_in_the_state_directory,
@@ -369,6 +370,23 @@ fn an_update_keeps_its_mailbox_while_no_process_can_be_forked_for_it() {
     login.assert_lease_ends();
     assert!(rig.mailbox() == large_rest());
     drop(client);
+}
+
+fn there_are_hardly_more_maildrop_processes_than_sessions_whatever_became_of_their_leases() {
+    let mut rig = Rig::new(|configuration| configuration.sessions = 2);
+    let mut elsewhere = |number: usize| {
+        rig.log_in_as(|account| {
+            account.maildrop = Some(format!("mbox:{}/{number}", account.home));
+        })
+    };
+    // As many as that, and 128 for those that come and go.
+    let mut logins: Vec<Login> = (0..130).map(&mut elsewhere).collect();
+    let refused = elsewhere(130);
+    rig.log("no maildrop process");
+    assert_eq!(rest(refused.stream), "");
+    drop(logins.pop());
+    rig.log("maildrop process died");
+    rig.assert_serves();
 }
 
 fn sessions_outlive_the_master() {
