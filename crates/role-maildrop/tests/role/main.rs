@@ -61,6 +61,7 @@ fn all() -> Vec<Test> {
         without_a_descriptor_the_stream_itself_is_the_client,
         a_session_that_hands_over_nothing_is_given_up,
         a_handover_that_is_too_long_is_given_up,
+        a_session_that_stops_within_the_handover_is_given_up,
         a_second_session_is_told_that_the_maildrop_is_in_use,
         a_silent_client_is_dropped_without_a_word_and_nothing_is_deleted,
         another_users_mail_is_refused_whatever_the_location_says,
@@ -222,6 +223,16 @@ fn a_handover_that_is_too_long_is_given_up() {
     login.stream.write_all(&length.to_be_bytes()).unwrap();
     login.assert_lease_ends();
     rig.log("maildrop process failed");
+    rig.assert_serves();
+}
+
+fn a_session_that_stops_within_the_handover_is_given_up() {
+    let mut rig = Rig::new(|_| {});
+    let mut login = rig.log_in();
+    login.stream.write_all(&[0]).unwrap();
+    login.assert_lease_ends();
+    let (reason, _) = rig.log("maildrop process failed");
+    assert!(reason.contains("timed out"), "{reason}");
     rig.assert_serves();
 }
 
