@@ -200,6 +200,22 @@ pub fn close_all_except(kept: &[BorrowedFd<'_>]) -> io::Result<()> {
     sys::close_range(first, RawFd::MAX)
 }
 
+/// Closes these, which are not needed any more. What [`close_all_except`] says of owners holds here too.
+///
+/// # Errors
+/// As there.
+pub fn close_these(descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut numbers: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+    numbers.sort_unstable();
+    // Neighbours with one call.
+    for range in numbers.chunk_by(|one, next| one.saturating_add(1) == *next) {
+        if let (Some(&first), Some(&last)) = (range.first(), range.last()) {
+            sys::close_range(first, last)?;
+        }
+    }
+    Ok(())
+}
+
 /// A child that has ended, if there is one. Never waits. `None` also when there are no children at
 /// all.
 pub fn wait_any() -> Option<(Pid, ExitStatus)> {

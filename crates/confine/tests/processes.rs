@@ -38,6 +38,7 @@ const TESTS: &[Test] = tests![
     a_process_that_is_no_role_has_no_role_channel,
     fork_is_refused_while_there_are_threads,
     close_all_except_closes_in_gaps,
+    close_these_closes_nothing_else,
     wait_any_finds_the_ended_child_only,
     a_pidfd_turns_readable_when_the_process_ends,
     signals_are_read_and_children_get_them_delivered,
@@ -215,6 +216,24 @@ fn close_all_except_closes_in_gaps() {
         .collect();
     expected.sort_unstable();
     process::close_all_except(&kept).unwrap();
+    let found: Vec<i32> = open_descriptors()
+        .into_iter()
+        .map(|(number, _)| number)
+        .collect();
+    assert_eq!(found, expected);
+    // Their owners own nothing any more.
+    std::mem::forget(files);
+}
+
+fn close_these_closes_nothing_else() {
+    let files: Vec<File> = (0..20).map(|_| File::open("/dev/null").unwrap()).collect();
+    let closed = [9, 3, 4, 19, 2].map(|at: usize| files[at].as_fd());
+    let mut expected: Vec<i32> = open_descriptors()
+        .into_iter()
+        .map(|(number, _)| number)
+        .collect();
+    expected.retain(|number| closed.iter().all(|closed| closed.as_raw_fd() != *number));
+    process::close_these(&closed).unwrap();
     let found: Vec<i32> = open_descriptors()
         .into_iter()
         .map(|(number, _)| number)

@@ -211,7 +211,8 @@ pub enum UpdateError {
     },
     /// The system refused something before anything was changed; nothing has been removed.
     Io(&'static str, io::Error),
-    /// The system refused something halfway through an mbox. What was begun will be finished from the journal.
+    /// The system refused something halfway through an mbox. What was begun will be finished from the journal; where everything
+    /// was deleted, the mailbox is empty, and not durably so.
     Interrupted(&'static str, io::Error),
     /// Some files of a Maildir could not be removed.
     Partial {

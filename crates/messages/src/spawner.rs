@@ -37,6 +37,10 @@ pub enum Utf8Headers {
 /// The maildrop processes' part of the configuration; it may change at SIGHUP for the sessions that follow.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpawnerConfig {
+    /// Connections at a time, as the listener counts them, and hardly more maildrop processes.
+    pub sessions: u32,
+    /// A connection that has been accepted logs in within this time or never.
+    pub login_timeout: Duration,
     /// Where an account's mail is: `mbox:…` or `maildir:…` with `%u %n %d %h %%`.
     pub location: String,
     /// How an mbox is locked against delivery.

@@ -14,7 +14,7 @@ const REPLY_OCTETS: usize = 4 * 1024;
 /// The same once mail is sent: in large pieces.
 const MAIL_OCTETS: usize = 64 * 1024;
 
-/// A peer that shows no life is given up after this time (DESIGN: dead peers are noticed within a minute).
+/// A peer that shows no life is given up after this time: until then, nobody else gets its maildrop.
 const DEAD_PEER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Why a client is not served any further. It gets no reply, and there is no UPDATE.

@@ -30,6 +30,7 @@ pub mod journal_file;
 mod memory_files;
 mod process;
 mod recovery;
+mod room;
 pub mod session_lock;
 mod spawner;
 pub mod state_file;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use confine::handover;
 use confine::identity::{self, Identity};
+use confine::process;
 use confine::sandbox::Confined;
 use confine::seccomp::Program;
 use maildrop::{Class, Expanded, Journal, Location, LocationError, OpenOptions, Opened};
@@ -43,7 +44,7 @@ pub struct Job<'a> {
     pub configuration: &'a SpawnerConfig,
     /// Where the account's maildrop is.
     pub location: &'a Result<Expanded, LocationError>,
-    /// The directory of session locks.
+    /// The directory of session locks. It is closed when the lock has been opened, and so are the other directories.
     pub locks: BorrowedFd<'a>,
     /// The directory of journals.
     pub journals: BorrowedFd<'a>,
@@ -159,6 +160,9 @@ fn hold(job: &Job<'_>) -> Result<Held, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let account = &job.order.account;
     let place = job.place();
+    // By them, all other maildrops could be listed.
+    let [indexes, ids] = job.memory.descriptors();
+    process::close_these(&[job.locks, job.journals, indexes, ids]).map_err(|error| text(&error))?;
     identity::drop_to(&Identity {
         uid: account.uid,
         gid: account.gid,

@@ -9,6 +9,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use confine::channel::{Channel, ChannelError};
 use confine::identity::{self, Identity};
+use confine::process;
 use confine::sandbox::{Landlock, Limits, Sandbox};
 use confine::seccomp::Program;
 use maildrop::{Expanded, Journal, OpenOptions};
@@ -46,7 +47,7 @@ pub struct Recovery<'a> {
     pub name: JournalName,
     /// The mailbox, if a process has just died; otherwise the journal says which it is.
     pub orphan: Option<&'a Orphan>,
-    /// The directory of journals.
+    /// The directory of journals. It is closed when the journal has been opened.
     pub journals: BorrowedFd<'a>,
     /// Who makes the mailbox's dotlock.
     pub dotlock: &'a DotlockBy,
@@ -86,6 +87,8 @@ impl Recovery<'_> {
             .name
             .open(self.journals)
             .map_err(|error| text(&error))?;
+        // By it, all other maildrops could be listed.
+        process::close_these(&[self.journals]).map_err(|error| text(&error))?;
         identity::drop_to(&Identity {
             uid: self.name.uid,
             gid: self.name.gid,

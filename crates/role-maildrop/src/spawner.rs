@@ -31,12 +31,10 @@ use crate::guard::Guard;
 use crate::journal_file::{self, JournalName};
 use crate::memory_files::MemoryDirectories;
 use crate::process::{Job, journal_name, location, run as run_maildrop};
+use crate::room::Room;
 use crate::syscalls;
 
 mod recover;
-
-/// Maildrop processes at a time; the listener's limit on connections is lower.
-const MAX_PROCESSES: usize = 1 << 17;
 
 /// Descriptors: a channel to each process. Every fork copies them, and the child closes them: so there is one, not two.
 const MAX_OPEN_FILES: u64 = 1 << 17;
@@ -75,6 +73,7 @@ fn serve(role: Starting<'_, SpawnerConfig>) -> Result<(), Failure> {
     let mut spawner = Spawner {
         control: role.control,
         logger: role.logger,
+        room: Room::new(&configuration),
         configuration,
         required: role.confinement.required,
         program,
@@ -101,6 +100,7 @@ struct Spawner<'a> {
     control: &'a Channel,
     logger: Logger,
     configuration: SpawnerConfig,
+    room: Room,
     required: bool,
     program: Program,
     signals: SignalFd,
@@ -192,6 +192,7 @@ impl Spawner<'_> {
                 Ok(true)
             }
             Ok(Some(Received::Message(ToSpawner::Reload(configuration), _))) => {
+                self.room.follow(&configuration, Instant::now());
                 self.configuration = *configuration;
                 Ok(true)
             }
@@ -228,6 +229,13 @@ impl Spawner<'_> {
         let (Some(stream), Some(lease)) = (descriptors.next(), descriptors.next()) else {
             return;
         };
+        if !self.has_room() {
+            // Of some that have ended nothing may have been heard yet.
+            self.bury();
+        }
+        if !self.has_room() {
+            return self.log_no_process(&order, "too many maildrop processes");
+        }
         let location = location(&order.account, &self.configuration);
         let place = location.as_ref().ok().filter(|place| place.is_mbox());
         let dotlock = self.dotlock(place.map(Expanded::path).as_deref());
@@ -273,13 +281,23 @@ impl Spawner<'_> {
                     required: self.required,
                 }))
             }
-            Err(error) => self.logger.log(
-                &Record::error("no maildrop process")
-                    .with("session", order.id)
-                    .with("user", &order.account.name)
-                    .with("reason", error),
-            ),
+            Err(error) => self.log_no_process(&order, error),
         }
+    }
+
+    fn log_no_process(&self, order: &StartMaildrop, reason: impl ToString) {
+        self.logger.log(
+            &Record::error("no maildrop process")
+                .with("session", order.id)
+                .with("user", &order.account.name)
+                .with("reason", reason.to_string()),
+        );
+    }
+
+    /// Whether there may be another maildrop process. Whoever finishes what one has left takes its place.
+    fn has_room(&self) -> bool {
+        let processes = self.children.len().saturating_add(self.backlog.len());
+        processes < self.room.most(Instant::now())
     }
 
     /// Who makes the dotlock of the mbox at a path.
@@ -290,10 +308,6 @@ impl Spawner<'_> {
 
     /// Forks, with a channel between the two; without a pid it is the child that returns.
     fn fork(&self) -> io::Result<(Option<Pid>, Channel)> {
-        let processes = self.children.len().saturating_add(self.backlog.len());
-        if processes >= MAX_PROCESSES {
-            return Err(io::Error::other("too many maildrop processes"));
-        }
         let (ours, theirs) = Channel::pair()?;
         Ok(match process::fork()? {
             Fork::Parent(pid) => (Some(pid), ours),

@@ -19,7 +19,7 @@ use confine::process::Signal;
 use messages::Rights;
 use messages::session::HandedOver;
 use messages::spawner::ToSpawner;
-use rig::{MAIL, MAX_DESCRIPTORS, Rig, large_rest, rest, say};
+use rig::{Login, MAIL, MAX_DESCRIPTORS, Rig, large_rest, rest, say};
 use rustix::net::{SendFlags, send};
 use serde::{Deserialize, Serialize};
 use startup::testing::PATIENCE;
@@ -61,6 +61,7 @@ fn all() -> Vec<Test> {
         without_a_descriptor_the_stream_itself_is_the_client,
         a_session_that_hands_over_nothing_is_given_up,
         a_handover_that_is_too_long_is_given_up,
+        a_session_that_stops_within_the_handover_is_given_up,
         a_second_session_is_told_that_the_maildrop_is_in_use,
         a_silent_client_is_dropped_without_a_word_and_nothing_is_deleted,
         another_users_mail_is_refused_whatever_the_location_says,
@@ -69,6 +70,7 @@ fn all() -> Vec<Test> {
         a_maildrop_process_that_is_killed_harms_nobody_and_frees_the_maildrop,
         a_connection_counts_until_the_update_of_its_killed_process_is_finished,
         an_update_keeps_its_mailbox_while_no_process_can_be_forked_for_it,
+        there_are_hardly_more_maildrop_processes_than_sessions_whatever_became_of_their_leases,
         sessions_outlive_the_master,
         without_the_right_to_delete_dele_is_refused_and_quit_removes_nothing,
         a_session_that_may_only_read_leaves_nothing_in_the_state_directory,
@@ -224,6 +226,16 @@ fn a_handover_that_is_too_long_is_given_up() {
     rig.assert_serves();
 }
 
+fn a_session_that_stops_within_the_handover_is_given_up() {
+    let mut rig = Rig::new(|_| {});
+    let mut login = rig.log_in();
+    login.stream.write_all(&[0]).unwrap();
+    login.assert_lease_ends();
+    let (reason, _) = rig.log("maildrop process failed");
+    assert!(reason.contains("timed out"), "{reason}");
+    rig.assert_serves();
+}
+
 fn a_second_session_is_told_that_the_maildrop_is_in_use() {
     let mut rig = Rig::new(|_| {});
     let mut first = rig.log_in().hand_over(b"");
@@ -369,6 +381,23 @@ fn an_update_keeps_its_mailbox_while_no_process_can_be_forked_for_it() {
     login.assert_lease_ends();
     assert!(rig.mailbox() == large_rest());
     drop(client);
+}
+
+fn there_are_hardly_more_maildrop_processes_than_sessions_whatever_became_of_their_leases() {
+    let mut rig = Rig::new(|configuration| configuration.sessions = 2);
+    let mut elsewhere = |number: usize| {
+        rig.log_in_as(|account| {
+            account.maildrop = Some(format!("mbox:{}/{number}", account.home));
+        })
+    };
+    // As many as that, and 128 for those that come and go.
+    let mut logins: Vec<Login> = (0..130).map(&mut elsewhere).collect();
+    let refused = elsewhere(130);
+    rig.log("no maildrop process");
+    assert_eq!(rest(refused.stream), "");
+    drop(logins.pop());
+    rig.log("maildrop process died");
+    rig.assert_serves();
 }
 
 fn sessions_outlive_the_master() {

@@ -124,6 +124,8 @@ impl Rig {
             }
         }
         let mut configuration = SpawnerConfig {
+            sessions: 100,
+            login_timeout: PATIENCE,
             location: format!("mbox:{}/mail/%u", directory.path().display()),
             lock: MailboxLock::Fcntl,
             dotlock: false,

@@ -124,6 +124,8 @@ impl Configuration {
     pub fn spawner(&self) -> SpawnerConfig {
         let (limits, maildrop) = (&self.file.limits, &self.file.maildrop);
         SpawnerConfig {
+            sessions: limits.sessions,
+            login_timeout: limits.login_timeout.0,
             location: maildrop.location.clone(),
             lock: match maildrop.lock {
                 file::Lock::Fcntl => MailboxLock::Fcntl,
