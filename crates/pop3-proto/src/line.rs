@@ -49,6 +49,8 @@ pub struct LineBuffer {
     limit: usize,
     /// Within the tail of a line that was too long.
     dropping: bool,
+    /// Octets of lines without an end in sight.
+    dropped: usize,
 }
 
 impl LineBuffer {
@@ -61,6 +63,7 @@ impl LineBuffer {
             end: 0,
             limit,
             dropping: false,
+            dropped: 0,
         }
     }
 
@@ -151,9 +154,17 @@ impl LineBuffer {
         if !self.dropping && self.end.saturating_sub(self.start) < self.limit {
             return None;
         }
+        let unsearched = self.end.saturating_sub(self.start);
+        self.dropped = self.dropped.saturating_add(unsearched);
         self.start = self.end;
         let known = std::mem::replace(&mut self.dropping, true);
         (!known).then_some(Err(LineError::TooLong))
+    }
+
+    /// Octets of lines without an end that were dropped since this was asked last: a client that sends nothing else need not be
+    /// listened to as fast as it can send.
+    pub fn take_dropped(&mut self) -> usize {
+        std::mem::take(&mut self.dropped)
     }
 
     /// Drops what has been received behind the last line and says how many octets that was: what was sent in the clear
@@ -297,6 +308,10 @@ mod tests {
         }
         assert_eq!(errors, 1);
         assert_eq!(buffer.buffer.len(), RECEIVE_OCTETS);
+        assert_eq!(buffer.take_dropped(), 10_000_000);
+        buffer.push(b"x\r\nNOOP\r\n");
+        assert_eq!(buffer.next_line(), Some(Ok(&b"NOOP"[..])));
+        assert_eq!(buffer.take_dropped(), 0);
     }
 
     #[test]

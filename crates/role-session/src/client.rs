@@ -150,6 +150,21 @@ impl Client {
         }
     }
 
+    /// Listens to the client no more for this time. What it sends meanwhile waits in the kernel, and soon with the client.
+    ///
+    /// # Errors
+    /// [`Gone`]: its time is over.
+    pub fn pause(&self, pause: Duration) -> Result<(), Gone> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let timeout = Timespec::try_from(left.min(pause)).unwrap_or_default();
+        // Interrupted, the pause is shorter.
+        let _ = poll(&mut [], Some(&timeout));
+        match left > pause {
+            true => Ok(()),
+            false => Err(Gone::TimedOut),
+        }
+    }
+
     /// Sends all of `replies` and empties it.
     ///
     /// # Errors

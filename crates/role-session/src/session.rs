@@ -32,6 +32,11 @@ const AUTH_TIMEOUT: Duration = Duration::from_secs(120);
 /// Replies are sent when this many octets have gathered, or earlier when nothing is left to answer.
 const REPLY_OCTETS: usize = 4096;
 
+/// A client that sends a line without an end is listened to for so many octets at a time, and then not at all for a while: else it
+/// would have a processor look for the end as fast as it can send.
+const DROPPED_AT_ONCE: usize = 16 * 1024;
+const PAUSE: Duration = Duration::from_millis(250);
+
 /// What a session is told and given by the spawner.
 pub struct Job<'a> {
     /// Who has connected.
@@ -153,10 +158,16 @@ impl Session<'_> {
         };
         let mut machine = Authorization::new(self.offer(), limits, self.client.tls().is_some());
         let mut lines = LineBuffer::new(MAX_COMMAND);
+        let mut dropped: usize = 0;
         loop {
             lines.set_limit(machine.line_limit(lines.unparsed()));
             let Some(line) = lines.next_line() else {
                 self.client.send(&mut replies)?;
+                dropped = dropped.saturating_add(lines.take_dropped());
+                if dropped >= DROPPED_AT_ONCE {
+                    dropped = 0;
+                    self.client.pause(PAUSE)?;
+                }
                 self.client.receive(&mut lines)?;
                 continue;
             };

@@ -512,3 +512,29 @@ fn a_handshake_in_single_octets_is_one() {
     drop(tls);
     rig.end();
 }
+
+#[test]
+fn a_line_without_an_end_is_listened_to_slowly() {
+    let mut rig = start(false, Cleartext::Always, Keyholder::Signs);
+    assert!(line(&mut rig.client).starts_with("+OK"));
+    // Twice as much as there is between the two ends.
+    rig.client.set_nonblocking(true).unwrap();
+    let began = Instant::now();
+    let mut sent = 0;
+    while let Ok(octets) = rig.client.write(&[b'x'; 4096]) {
+        sent += octets;
+    }
+    rig.client.set_nonblocking(false).unwrap();
+    rig.client.write_all(&vec![b'x'; sent]).unwrap();
+    let pauses = (sent / super::DROPPED_AT_ONCE) as u32;
+    assert!(pauses > 2, "{sent}");
+    assert!(
+        began.elapsed() >= super::PAUSE * (pauses - 2),
+        "{sent} in {:?}",
+        began.elapsed()
+    );
+    rig.client.write_all(b"\r\nCAPA\r\n").unwrap();
+    assert!(line(&mut rig.client).starts_with("-ERR"));
+    assert!(line(&mut rig.client).starts_with("+OK"));
+    rig.end();
+}
