@@ -9,7 +9,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, SeekFrom, Stat};
 use rustix::fs::{fstat, fsync, openat, seek, statat, unlinkat};
 use rustix::io::Errno;
 
-use super::name::{Arena, Folder, Name};
+use super::name::{Arena, Folder, Inode, Name};
 
 /// Octets of directory entries taken from the kernel at once.
 const LISTING_BLOCK: usize = 32 * 1024;
@@ -86,7 +86,9 @@ impl Folders {
                 if name.starts_with(b".") || name.contains(&b'/') {
                     continue;
                 }
-                names.extend(arena.store(folder, name));
+                let inode = Inode::new(entry.ino());
+                let name = arena.store(folder, name);
+                names.extend(name.map(|name| name.of(inode)));
                 if names.len() > limit {
                     return Ok((arena, names));
                 }

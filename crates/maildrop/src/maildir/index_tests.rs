@@ -93,7 +93,7 @@ fn where_nothing_has_changed_no_file_is_looked_at() {
 }
 
 #[test]
-fn a_file_that_is_not_as_it_was_is_counted_again() {
+fn a_file_that_is_not_the_one_that_it_was_is_counted_again() {
     let home = three();
     open(&home);
     let modified = fs::metadata(home.path("cur/3.c"))
@@ -101,15 +101,53 @@ fn a_file_that_is_not_as_it_was_is_counted_again() {
         .modified()
         .unwrap();
     // Same name, same size, same time of change of content.
-    home.write("cur/3.c", b"\nS\r\n");
+    home.write("tmp/other", b"\nS\r\n");
     let file = fs::File::options()
         .write(true)
-        .open(home.path("cur/3.c"))
+        .open(home.path("tmp/other"))
         .unwrap();
     file.set_modified(modified).unwrap();
+    home.rename("tmp/other", "cur/3.c");
     home.write("new/4.d", b"4\n");
     let session = open(&home);
     assert_eq!(session.octets(2), Some(5));
+}
+
+#[test]
+fn where_mail_has_come_a_file_that_was_there_is_not_looked_at() {
+    let home = three();
+    open(&home);
+    // A program that breaks the rules of Maildir: it writes to a file in place.
+    home.write("new/1.a", b"other\n");
+    home.write("new/4.d", b"4\n");
+    let mut session = home.open();
+    assert_eq!((session.count(), session.octets(0)), (4, Some(14)));
+    // The message is refused, and the next session knows better.
+    let error = session.read(0, 0, &mut [0; 8]).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    assert_eq!(open(&home).octets(0), Some(9));
+}
+
+#[test]
+fn files_that_have_other_numbers_than_an_index_says_are_looked_at_once() {
+    let home = three();
+    settle(&home);
+    open(&home);
+    let limits = crate::Limits::default();
+    let index = || Index::new(fs::File::open(home.path("index")).unwrap());
+    let mut known = saved::load(&index(), &limits).unwrap().listing;
+    let scan = |known: &Listing| scan::scan(&home.folders(), &limits, Some(known)).unwrap();
+    assert!(scan(&known).as_known);
+    // An index of before there were any, or a file system that numbers its files afresh at will.
+    for entry in &mut known.entries {
+        entry.name = entry.name.of(name::Inode::default());
+        entry.octets += 1000;
+    }
+    let scanned = scan(&known);
+    assert!(!scanned.as_known);
+    let octets = scanned.listing.entries.iter().map(|entry| entry.octets);
+    assert_eq!(octets.collect::<Vec<_>>(), [1014, 1010, 1008]);
+    assert!(scan(&scanned.listing).as_known);
 }
 
 #[test]

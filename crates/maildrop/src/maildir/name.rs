@@ -13,9 +13,15 @@ pub(super) enum Folder {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Name {
     at: u32,
+    /// Of the file that had the name when it was listed.
+    pub(super) inode: Inode,
     length: u8,
     pub(super) folder: Folder,
 }
+
+/// A file's number, half as long: with the name it tells whether it is the file that it was, and neither does alone.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Inode(u32);
 
 /// The octets of file names.
 #[derive(Debug, Default)]
@@ -24,8 +30,42 @@ pub(super) struct Arena {
 }
 
 impl Name {
-    pub(super) fn new(at: u32, length: u8, folder: Folder) -> Self {
-        Name { at, length, folder }
+    pub(super) fn new(at: u32, inode: Inode, length: u8, folder: Folder) -> Self {
+        Name {
+            at,
+            inode,
+            length,
+            folder,
+        }
+    }
+
+    /// The same, of this file.
+    pub(super) fn of(self, inode: Inode) -> Self {
+        Name { inode, ..self }
+    }
+}
+
+impl Inode {
+    /// Of a directory entry.
+    pub(super) fn new(number: u64) -> Self {
+        let [a, b, c, d, e, f, g, h] = number.to_le_bytes();
+        let halves = [[a, b, c, d], [e, f, g, h]].map(u32::from_le_bytes);
+        Inode(halves.into_iter().fold(0, |all, half| all ^ half))
+    }
+
+    /// As an index keeps it.
+    pub(super) fn to_bits(self) -> u32 {
+        self.0
+    }
+
+    /// As an index has kept it.
+    pub(super) fn from_bits(bits: u32) -> Self {
+        Inode(bits)
+    }
+
+    /// False, too, where either is not known.
+    pub(super) fn is(self, other: Inode) -> bool {
+        self.0 != 0 && self.0 == other.0
     }
 }
 
@@ -45,7 +85,7 @@ impl Arena {
         let at = u32::try_from(self.octets.len()).ok()?;
         let length = u8::try_from(name.len()).ok()?;
         self.octets.extend_from_slice(name);
-        Some(Name { at, length, folder })
+        Some(Name::new(at, Inode::default(), length, folder))
     }
 
     pub(super) fn name(&self, name: Name) -> &[u8] {

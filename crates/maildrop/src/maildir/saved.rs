@@ -1,15 +1,16 @@
 //! What an index keeps of a Maildir: names and octets of its messages, and what the directories were like.
 //!
 //! Neither directory changed: the messages are those of the index, and no file is looked at. Else both are listed, and
-//! a message is not counted again if its file has name, size and times as before; or, after a rename, if what is found
-//! at the new name can be read and has size and time of change of content as before.
+//! a file that has its name and its number still is not looked at either; a directory entry has both. Of others a message is not
+//! counted again if its file has name, size and times as before; or, after a rename, if what is found at the new name can be
+//! read and has size and time of change of content as before.
 
 use std::io;
 
 use memchr::memchr2;
 
 use super::folders::{Facts, Folders};
-use super::name::{Arena, Folder, Name, base, place};
+use super::name::{Arena, Folder, Inode, Name, base, place};
 use super::{Entry, Listing};
 use crate::index::{Header, Identity, Index, Kind};
 use crate::stamp::Stamp;
@@ -71,10 +72,10 @@ pub(super) fn load(index: &Index, limits: &Limits) -> Option<Saved> {
             octets,
             facts: Facts::new(size, modified.cast_signed()),
             changed: changed.cast_signed(),
-            name: Name::new(at, length, folder),
+            name: Name::new(at, Inode::from_bits(upper(mark)), length, folder),
             id: u32::from_le_bytes(id),
         });
-        marks.push(u32::try_from(mark).ok()?);
+        marks.push(lower(mark));
         at = at.checked_add(u32::from(length))?;
         total = total.saturating_add(size);
     }
@@ -91,7 +92,7 @@ pub(super) fn load(index: &Index, limits: &Limits) -> Option<Saved> {
     }
     Some(Saved {
         listing: Listing { arena, entries },
-        skipped: skipped(header.extra),
+        skipped: lower(header.extra),
         marks,
         header,
     })
@@ -180,10 +181,13 @@ pub(super) fn write(
                 entry.facts.modified().cast_unsigned(),
                 entry.changed.cast_unsigned(),
                 u64::from_le_bytes([length, folder, 0, 0, a, b, c, d]),
-                match ids.is_empty() {
-                    true => 0,
-                    false => u64::from(ids.mark(listing.own_id(entry))),
-                },
+                both(
+                    match ids.is_empty() {
+                        true => 0,
+                        false => ids.mark(listing.own_id(entry)),
+                    },
+                    entry.name.inode.to_bits(),
+                ),
             ])?;
             names.extend_from_slice(name);
             rows = u64::saturating_add(rows, 1);
@@ -205,10 +209,19 @@ pub(super) fn write(
 
 /// Files passed over, and which ids came from elsewhere.
 fn extra(skipped: u32, ids: &IdMap) -> u64 {
-    u64::from(skipped) | u64::from(ids.fingerprint()) << 32
+    both(skipped, ids.fingerprint())
 }
 
-#[allow(clippy::cast_possible_truncation)] // The upper half is something else.
-fn skipped(extra: u64) -> u32 {
-    extra as u32
+/// Two numbers in one.
+fn both(lower: u32, upper: u32) -> u64 {
+    u64::from(lower) | u64::from(upper) << 32
+}
+
+#[allow(clippy::cast_possible_truncation)] // The other half is something else.
+fn lower(both: u64) -> u32 {
+    both as u32
+}
+
+fn upper(both: u64) -> u32 {
+    lower(both >> 32)
 }

@@ -50,12 +50,16 @@ pub(super) fn scan(
     let mut unchanged = 0_usize;
     let mut last_inode = None;
     let mut total = 0_u64;
-    for name in names {
-        let examined = examination.examine(name).map_err(unreadable)?;
+    let mut same_as_last = false;
+    for (at, &name) in names.iter().enumerate() {
+        let next = names.get(at.saturating_add(1));
+        let same_as_next = next.is_some_and(|&next| examination.have_same_base(name, next));
+        let is_alone = !std::mem::replace(&mut same_as_last, same_as_next) && !same_as_next;
+        let examined = examination.examine(name, is_alone).map_err(unreadable)?;
         let Some(Examined { name, found }) = examined else {
             continue;
         };
-        let Found::Message((stat, content), facts) = found else {
+        let Found::Message((seen, content), facts) = found else {
             skipped = skipped.saturating_add(1);
             continue;
         };
@@ -64,11 +68,10 @@ pub(super) fn scan(
         let same_base = entries
             .last()
             .is_some_and(|last| arena.base(last.name) == arena.base(name));
-        let inode = Some(stat.st_ino);
-        if same_base && last_inode == inode {
+        if same_base && seen.inode.is_some() && last_inode == seen.inode {
             continue;
         }
-        last_inode = inode;
+        last_inode = seen.inode;
         // Before it is read: a file of holes can be larger than could ever be read.
         total = total.saturating_add(facts.size);
         if total > limits.octets {
@@ -82,13 +85,13 @@ pub(super) fn scan(
                 unchanged = unchanged.saturating_add(1);
                 octets
             }
-            Content::Renamed(octets) => octets,
+            Content::Moved(octets) => octets,
             Content::New(file) => count_octets(&file, facts, &mut buffer).map_err(unreadable)?,
         };
         entries.push(Entry {
             octets,
             facts,
-            changed: changed(&stat),
+            changed: seen.changed,
             name,
             id: 0,
         });
@@ -119,33 +122,69 @@ struct Examination<'a> {
 struct Examined {
     /// The name by which it was found.
     name: Name,
-    found: Found<(Stat, Content)>,
+    found: Found<(Seen, Content)>,
+}
+
+/// What was seen of a file.
+struct Seen {
+    /// Unless it was not looked at.
+    inode: Option<u64>,
+    /// When anything about it was changed, in nanoseconds since 1970.
+    changed: i64,
+}
+
+impl From<Stat> for Seen {
+    fn from(stat: Stat) -> Self {
+        Seen {
+            inode: Some(stat.st_ino),
+            changed: changed(&stat),
+        }
+    }
 }
 
 /// What is in a message.
 enum Content {
     /// What there was before, under the same name; holds its octets on the wire.
     Unchanged(u64),
-    /// The same, under another name.
-    Renamed(u64),
+    /// The same, under another name or another number.
+    Moved(u64),
     /// What has yet to be counted.
     New(File),
 }
 
 impl Examination<'_> {
-    /// Looks at a message, and opens it unless it is known and unchanged; `None` if it is gone.
-    fn examine(&mut self, name: Name) -> io::Result<Option<Examined>> {
+    fn have_same_base(&self, one: Name, other: Name) -> bool {
+        self.arena.base(one) == self.arena.base(other)
+    }
+
+    /// Looks at a message that is not known by its name and its file's number, or not `is_alone` with the base of its name, and opens
+    /// it unless it is unchanged; `None` if it is gone.
+    fn examine(&mut self, name: Name, is_alone: bool) -> io::Result<Option<Examined>> {
         let octets = self.arena.name(name);
         let known = self.known.as_mut();
         let known = known.and_then(|known| known.find(name.folder, octets));
-        if let Some((entry, true)) = known
-            && let Some(Found::Message(stat, facts)) = self.folders.look(name.folder, octets)?
-            && facts == entry.facts
-            && changed(&stat) == entry.changed
-        {
-            let content = Content::Unchanged(entry.octets);
-            let found = Found::Message((stat, content), facts);
-            return Ok(Some(Examined { name, found }));
+        if let Some((entry, true)) = known {
+            let is_same = name.inode.is(entry.name.inode);
+            if is_same && is_alone {
+                let seen = Seen {
+                    inode: None,
+                    changed: entry.changed,
+                };
+                let content = Content::Unchanged(entry.octets);
+                let found = Found::Message((seen, content), entry.facts);
+                return Ok(Some(Examined { name, found }));
+            }
+            if let Some(Found::Message(stat, facts)) = self.folders.look(name.folder, octets)?
+                && facts == entry.facts
+                && changed(&stat) == entry.changed
+            {
+                let content = match is_same {
+                    true => Content::Unchanged(entry.octets),
+                    false => Content::Moved(entry.octets),
+                };
+                let found = Found::Message((stat.into(), content), facts);
+                return Ok(Some(Examined { name, found }));
+            }
         }
         let located = locate(self.folders, &mut self.finder, &mut self.arena, name)?;
         Ok(located.map(|(name, found)| {
@@ -154,11 +193,11 @@ impl Examination<'_> {
                 Found::Message((file, stat), facts) => {
                     let content = match known {
                         Some((entry, false)) if entry.facts == facts => {
-                            Content::Renamed(entry.octets)
+                            Content::Moved(entry.octets)
                         }
                         _ => Content::New(file),
                     };
-                    Found::Message((stat, content), facts)
+                    Found::Message((stat.into(), content), facts)
                 }
             };
             Examined { name, found }
