@@ -90,6 +90,20 @@ impl Server {
         poll::until(name, || self.roles(name).first().copied())
     }
 
+    /// Waits until neither spawner has a child. The search for unfinished updates with which a server begins is one, so a login
+    /// has to have been served: it is forked before.
+    ///
+    /// # Panics
+    /// When that takes too long.
+    pub fn await_no_children(&self) {
+        for role in ["session spawner", "spawner"] {
+            let spawner = self.role(role);
+            poll::until("the end of a spawner's children", || {
+                (processes::tree(spawner) == [spawner]).then_some(())
+            });
+        }
+    }
+
     /// All processes whose title is `popa3d: NAME`; the kernel keeps 15 octets of it.
     pub fn roles(&self, name: &str) -> Vec<Process> {
         let title = format!("popa3d: {name}");

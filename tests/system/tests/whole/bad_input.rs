@@ -182,6 +182,8 @@ fn half_a_command_at_the_end_of_a_connection_is_none() {
 #[test]
 fn a_client_that_resets_the_connection_leaves_nothing_behind() {
     survived(Setup::new(), |site, server| {
+        site.login(ALICE).ok("QUIT");
+        server.await_no_children();
         let idle = server.processes().len();
         for _ in 0..20 {
             let stream = TcpStream::connect(site.address).expect("a connection");
@@ -190,7 +192,7 @@ fn a_client_that_resets_the_connection_leaves_nothing_behind() {
             sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).expect("a reset at close");
         }
         poll::until("the sessions' end", || {
-            (server.processes().len() <= idle).then_some(())
+            (server.processes().len() == idle).then_some(())
         });
     });
 }
@@ -284,6 +286,8 @@ fn a_connection_that_ends_at_any_octet_leaves_nothing_behind_and_deletes_nothing
         );
         site.deliver(ALICE, &corpus::mbox(&mail));
         let server = site.serve();
+        site.login(ALICE).ok("QUIT");
+        server.await_no_children();
         let idle = server.processes().len();
         for sent in 0..=session.len() {
             for reset in [false, true] {
@@ -296,7 +300,7 @@ fn a_connection_that_ends_at_any_octet_leaves_nothing_behind_and_deletes_nothing
             }
         }
         poll::until("the end of every process", || {
-            (server.processes().len() <= idle).then_some(())
+            (server.processes().len() == idle).then_some(())
         });
         let left = std::fs::read(site.mailbox(ALICE)).expect("the mailbox");
         assert!(left == corpus::mbox(&mail), "deleted without QUIT");

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use system_tests::corpus;
 use system_tests::poll;
 use system_tests::pop::Pop;
-use system_tests::processes;
 use system_tests::site::{Setup, Site};
 use system_tests::users::{ALICE, BOB, CAROL};
 
@@ -381,14 +380,8 @@ fn many_silent_connections_cost_no_process() {
             .set("limits", "sessions_per_source", "2000");
     setup.as_ordinary_user(|site| {
         let server = site.serve();
-        // The start's search for unfinished updates is forked before a login is served; it is not to be counted.
         site.login(ALICE).ok("QUIT");
-        for role in ["session spawner", "spawner"] {
-            let spawner = server.role(role);
-            poll::until("the end of a spawner's children", || {
-                (processes::tree(spawner) == [spawner]).then_some(())
-            });
-        }
+        server.await_no_children();
         let before = server.processes().len();
         let _silent: Vec<Pop> = (0..300).map(|_| site.connect()).collect();
         assert_eq!(server.processes().len(), before, "processes");
