@@ -201,9 +201,9 @@ pub const LOGGED_IN: [u8; 1] = [b'+'];
 /// A client that has spoken, on its way from the listener to a session process.
 ///
 /// With it come the client's socket (or, under inetd, an input and an output descriptor) and the *lease*: the write end
-/// of a pipe. The session spawner passes it to auth and auth to the spawner, for the maildrop process, which keeps it to its end;
-/// while that changes a mailbox, so does the spawner. The session never has it. When the last holder has closed it, the listener
-/// sees the end of file and the connection no longer counts. Before that, [`LOGGED_IN`] is written to it at most once, by auth:
+/// of a pipe. The session spawner keeps it until the session has ended, and passes it to auth, and auth to the spawner, for the maildrop
+/// process, which keeps it to its end; while that changes a mailbox, so does the spawner. Of sessions only inetd's has it. When the last
+/// holder has closed it, the listener sees the end of file and the connection no longer counts. Before that, [`LOGGED_IN`] is written to it at most once, by auth:
 /// what is to be read tells the listener that the client has logged in, whatever it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connection {
