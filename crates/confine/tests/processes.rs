@@ -122,6 +122,12 @@ fn open_descriptors() -> Vec<(i32, String)> {
     found
 }
 
+/// Their numbers alone.
+fn open_numbers() -> Vec<i32> {
+    let numbers = open_descriptors().into_iter().map(|(number, _)| number);
+    numbers.collect()
+}
+
 fn start_role_and_ask() -> (Found, std::process::ExitStatus) {
     let executable = process::own_executable().unwrap();
     let (ours, theirs) = Channel::pair().unwrap();
@@ -216,10 +222,7 @@ fn close_all_except_closes_in_gaps() {
         .collect();
     expected.sort_unstable();
     process::close_all_except(&kept).unwrap();
-    let found: Vec<i32> = open_descriptors()
-        .into_iter()
-        .map(|(number, _)| number)
-        .collect();
+    let found = open_numbers();
     assert_eq!(found, expected);
     // Their owners own nothing any more.
     std::mem::forget(files);
@@ -228,16 +231,10 @@ fn close_all_except_closes_in_gaps() {
 fn close_these_closes_nothing_else() {
     let files: Vec<File> = (0..20).map(|_| File::open("/dev/null").unwrap()).collect();
     let closed = [9, 3, 4, 19, 2].map(|at: usize| files[at].as_fd());
-    let mut expected: Vec<i32> = open_descriptors()
-        .into_iter()
-        .map(|(number, _)| number)
-        .collect();
+    let mut expected = open_numbers();
     expected.retain(|number| closed.iter().all(|closed| closed.as_raw_fd() != *number));
     process::close_these(&closed).unwrap();
-    let found: Vec<i32> = open_descriptors()
-        .into_iter()
-        .map(|(number, _)| number)
-        .collect();
+    let found = open_numbers();
     assert_eq!(found, expected);
     // Their owners own nothing any more.
     std::mem::forget(files);

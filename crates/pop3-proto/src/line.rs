@@ -161,10 +161,14 @@ impl LineBuffer {
         (!known).then_some(Err(LineError::TooLong))
     }
 
-    /// Octets of lines without an end that were dropped since this was asked last: a client that sends nothing else need not be
-    /// listened to as fast as it can send.
-    pub fn take_dropped(&mut self) -> usize {
-        std::mem::take(&mut self.dropped)
+    /// Whether so many octets of lines without an end have been dropped; they are counted anew then. A client that sends nothing
+    /// else need not be listened to as fast as it can send.
+    pub fn have_dropped(&mut self, octets: usize) -> bool {
+        let have = self.dropped >= octets;
+        if have {
+            self.dropped = 0;
+        }
+        have
     }
 
     /// Drops what has been received behind the last line and says how many octets that was: what was sent in the clear
@@ -308,10 +312,11 @@ mod tests {
         }
         assert_eq!(errors, 1);
         assert_eq!(buffer.buffer.len(), RECEIVE_OCTETS);
-        assert_eq!(buffer.take_dropped(), 10_000_000);
+        assert!(!buffer.have_dropped(10_000_001));
+        assert!(buffer.have_dropped(10_000_000));
         buffer.push(b"x\r\nNOOP\r\n");
         assert_eq!(buffer.next_line(), Some(Ok(&b"NOOP"[..])));
-        assert_eq!(buffer.take_dropped(), 0);
+        assert_eq!(buffer.dropped, 0);
     }
 
     #[test]

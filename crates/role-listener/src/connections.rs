@@ -81,7 +81,7 @@ pub struct Ended {
     /// Its count by source; exempt networks have none.
     pub counted: Option<Counted>,
     /// It was handed on and has not logged in.
-    pub is_stranger: bool,
+    pub is_fruitless: bool,
 }
 
 /// One connection.
@@ -228,7 +228,7 @@ impl Connections {
         let mut connection = self.slots.remove(key)?;
         let handed_on = connection.handed_on();
         Some(Ended {
-            is_stranger: handed_on.is_some_and(|it| !it.has_logged_in),
+            is_fruitless: handed_on.is_some_and(|it| !it.has_logged_in),
             counted: connection.counted,
         })
     }
@@ -302,10 +302,7 @@ impl Connections {
         };
         let source = silent.peer.map(|peer| Source::from(peer.ip()));
         let most = self.max_entries();
-        let waiting = match is_throttled {
-            true => &mut self.throttle.waiting,
-            false => &mut self.waiting,
-        };
+        let waiting = line(&mut self.throttle, &mut self.waiting, is_throttled);
         if waiting.len() > most {
             let slots = &mut self.slots;
             waiting.retain(|key| is_silent(slots, key));
@@ -328,10 +325,7 @@ impl Connections {
 
     /// The one that was in line goes first again.
     pub fn wait_again(&mut self, turn: Turn) {
-        let waiting = match turn.is_throttled {
-            true => &mut self.throttle.waiting,
-            false => &mut self.waiting,
-        };
+        let waiting = line(&mut self.throttle, &mut self.waiting, turn.is_throttled);
         waiting.push_front(turn.source, turn.key);
     }
 
@@ -374,6 +368,18 @@ impl Connections {
             }
             self.deadlines.pop_front();
         }
+    }
+}
+
+/// The line of the throttled, or that of all others.
+fn line<'a>(
+    throttle: &'a mut Throttle,
+    others: &'a mut Waiting,
+    is_throttled: bool,
+) -> &'a mut Waiting {
+    match is_throttled {
+        true => &mut throttle.waiting,
+        false => others,
     }
 }
 
@@ -491,15 +497,15 @@ mod tests {
     }
 
     #[test]
-    fn one_that_ends_is_a_stranger_if_it_has_cost_a_process_and_has_not_logged_in() {
+    fn one_that_ends_is_fruitless_if_it_has_cost_a_process_and_has_not_logged_in() {
         let (mut connections, keys, now) = handed_on(2);
         let silent = connections.insert(silent(9, now), None, GREEDY, now);
         connections.logged_in(keys[0]);
-        let is_stranger = [keys[0], keys[1], silent].map(|key| {
+        let is_fruitless = [keys[0], keys[1], silent].map(|key| {
             let ended = connections.remove(key);
-            ended.unwrap().is_stranger
+            ended.unwrap().is_fruitless
         });
-        assert_eq!(is_stranger, [false, true, false]);
+        assert_eq!(is_fruitless, [false, true, false]);
     }
 
     #[test]

@@ -342,7 +342,7 @@ impl<'a> EventLoop<'a> {
         if let Some(ended) = self.connections.remove(key)
             && let Some(counted) = ended.counted
         {
-            self.sources.end(counted, ended.is_stranger);
+            self.sources.end(counted, ended.is_fruitless);
         }
     }
 }

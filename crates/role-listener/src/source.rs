@@ -2,7 +2,7 @@
 //!
 //! A source is an IPv4 address, or the /64 of an IPv6 address, since that is what one customer gets. A connection counts
 //! while it lives, and in any case until the hold is over, so that connecting and closing quickly gains nothing. One that has cost a
-//! process and has not logged in is a stranger for as long.
+//! process and has not logged in is fruitless for as long.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -58,7 +58,7 @@ pub struct ToLog {
 struct Count {
     connections: u32,
     /// Those of them that have been handed on and have not logged in.
-    strangers: u32,
+    fruitless: u32,
     refused: u64,
     logged: Option<Instant>,
 }
@@ -75,7 +75,7 @@ pub struct Sources {
     counts: HashMap<Source, Count>,
     /// In the order of their beginnings.
     held: VecDeque<Held>,
-    /// Connections that ended before their hold, by number, and whether each is one of the strangers.
+    /// Connections that ended before their hold, by number, and whether each is fruitless.
     ended_early: HashMap<u64, bool>,
     next: u64,
 }
@@ -117,36 +117,36 @@ impl Sources {
     }
 
     /// Connections of `source` that have been handed on and have not logged in, those that have ended lately among them.
-    pub fn strangers(&self, source: Source) -> u32 {
+    pub fn fruitless(&self, source: Source) -> u32 {
         let count = self.counts.get(&source);
-        count.map_or(0, |count| count.strangers)
+        count.map_or(0, |count| count.fruitless)
     }
 
     /// A connection of `source` has been handed on.
     pub fn handed_on(&mut self, source: Source) {
         if let Some(count) = self.counts.get_mut(&source) {
-            count.strangers = count.strangers.saturating_add(1);
+            count.fruitless = count.fruitless.saturating_add(1);
         }
     }
 
     /// One that was handed on has logged in.
     pub fn logged_in(&mut self, source: Source) {
         if let Some(count) = self.counts.get_mut(&source) {
-            count.strangers = count.strangers.saturating_sub(1);
+            count.fruitless = count.fruitless.saturating_sub(1);
         }
     }
 
     /// The connection has ended; it was handed on and has not logged in, or not so. It goes on counting until its hold is over.
-    pub fn end(&mut self, counted: Counted, is_stranger: bool) {
+    pub fn end(&mut self, counted: Counted, is_fruitless: bool) {
         // Numbers and holds begin in the same order.
         let is_held = self
             .held
             .front()
             .is_some_and(|oldest| counted.number >= oldest.counted.number);
         if is_held {
-            self.ended_early.insert(counted.number, is_stranger);
+            self.ended_early.insert(counted.number, is_fruitless);
         } else {
-            self.uncount(counted.source, is_stranger);
+            self.uncount(counted.source, is_fruitless);
         }
     }
 
@@ -159,14 +159,14 @@ impl Sources {
 
     fn release_oldest(&mut self) {
         if let Some(Held { counted, .. }) = self.held.pop_front()
-            && let Some(is_stranger) = self.ended_early.remove(&counted.number)
+            && let Some(is_fruitless) = self.ended_early.remove(&counted.number)
         {
-            self.uncount(counted.source, is_stranger);
+            self.uncount(counted.source, is_fruitless);
         }
     }
 
-    fn uncount(&mut self, source: Source, is_stranger: bool) {
-        if is_stranger {
+    fn uncount(&mut self, source: Source, is_fruitless: bool) {
+        if is_fruitless {
             self.logged_in(source);
         }
         if let Some(count) = self.counts.get_mut(&source) {
@@ -267,22 +267,22 @@ mod tests {
     }
 
     #[test]
-    fn one_that_has_not_logged_in_is_a_stranger_until_its_hold_is_over() {
+    fn one_that_has_not_logged_in_is_fruitless_until_its_hold_is_over() {
         let (mut sources, start) = (Sources::default(), Instant::now());
         let counted = [0; 3].map(|_| sources.begin(A, 5, HOLD, start).unwrap());
         for _ in &counted {
             sources.handed_on(A);
         }
         sources.logged_in(A);
-        assert_eq!((sources.strangers(A), sources.strangers(B)), (2, 0));
+        assert_eq!((sources.fruitless(A), sources.fruitless(B)), (2, 0));
         let [logged_in, ended, lasting] = counted;
         sources.end(logged_in, false);
         sources.end(ended, true);
-        assert_eq!(sources.strangers(A), 2);
+        assert_eq!(sources.fruitless(A), 2);
         sources.release(start + HOLD);
-        assert_eq!(sources.strangers(A), 1);
+        assert_eq!(sources.fruitless(A), 1);
         sources.end(lasting, true);
-        assert_eq!((sources.strangers(A), sources.count(A)), (0, 0));
+        assert_eq!((sources.fruitless(A), sources.count(A)), (0, 0));
         assert!(sources.counts.is_empty());
     }
 

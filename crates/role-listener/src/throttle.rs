@@ -13,14 +13,14 @@ use crate::waiting::Waiting;
 
 /// Connections of one source that have been handed on and have not logged in; as many are a client that opens some at once, and
 /// more may be a flood.
-const MAX_STRANGERS: u32 = 4;
+const MAX_FRUITLESS: u32 = 4;
 
 /// From one to the next: a hundred processes a second are a tenth of one processor.
 const PACE: Duration = Duration::from_millis(10);
 
-/// Whether a source with so many strangers is served at this pace.
-pub fn applies(strangers: u32) -> bool {
-    strangers >= MAX_STRANGERS
+/// Whether a source with so many fruitless connections is served at this pace.
+pub fn applies(fruitless: u32) -> bool {
+    fruitless >= MAX_FRUITLESS
 }
 
 /// Those that wait for it.

@@ -147,25 +147,24 @@ impl Child {
 
     /// `None`: this child may not say this.
     fn take(&mut self, message: ToSpawner, mut descriptors: Descriptors) -> Option<Heard> {
-        match (message, &self.work) {
-            (_, Work::Search) => None,
-            (ToSpawner::Opened, _) => {
+        match message {
+            ToSpawner::Opened => {
                 self.talks = false;
                 Some(Heard::Nothing)
             }
-            (ToSpawner::Updating { .. }, _) => {
+            ToSpawner::Updating { .. } => {
                 self.changing = Some(Changing {
                     mailbox: descriptors.next()?,
                     lease: descriptors.next(),
                 });
                 Some(Heard::Nothing)
             }
-            (ToSpawner::Settled, _) => {
+            ToSpawner::Settled => {
                 self.changing = None;
                 Some(Heard::Nothing)
             }
-            (ToSpawner::Finished, _) => Some(Heard::Finished),
-            (ToSpawner::SetAside { reason }, _) => {
+            ToSpawner::Finished => Some(Heard::Finished),
+            ToSpawner::SetAside { reason } => {
                 let first = !std::mem::replace(&mut self.asked, true);
                 let name = self.journal().filter(|_| first)?;
                 Some(Heard::SetAside(name, reason))

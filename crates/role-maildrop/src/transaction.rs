@@ -217,8 +217,7 @@ impl<'a> Session<'a> {
         loop {
             self.client.queue(&mut self.replies)?;
             let Some(line) = lines.next_line() else {
-                self.client.flush()?;
-                self.read_ahead();
+                self.read_ahead()?;
                 self.client.receive(lines)?;
                 continue;
             };
@@ -269,10 +268,12 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    fn read_ahead(&mut self) {
+    fn read_ahead(&mut self) -> Result<(), Gone> {
         let Some(message) = self.likely.take() else {
-            return;
+            return Ok(());
         };
+        // The client is to have something to take in.
+        self.client.flush()?;
         // What cannot be read is looked at again when it is asked for; so is what is not there.
         let read = self.maildrop.read(index(message), 0, &mut self.stored);
         self.ahead = read.ok().map(|octets| Ahead {
@@ -280,6 +281,7 @@ impl<'a> Session<'a> {
             octets,
             since: Instant::now(),
         });
+        Ok(())
     }
 
     /// The beginning of a message into the buffer; it may be there.

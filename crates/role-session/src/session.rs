@@ -158,14 +158,11 @@ impl Session<'_> {
         };
         let mut machine = Authorization::new(self.offer(), limits, self.client.tls().is_some());
         let mut lines = LineBuffer::new(MAX_COMMAND);
-        let mut dropped: usize = 0;
         loop {
             lines.set_limit(machine.line_limit(lines.unparsed()));
             let Some(line) = lines.next_line() else {
                 self.client.send(&mut replies)?;
-                dropped = dropped.saturating_add(lines.take_dropped());
-                if dropped >= DROPPED_AT_ONCE {
-                    dropped = 0;
+                if lines.have_dropped(DROPPED_AT_ONCE) {
                     self.client.pause(PAUSE)?;
                 }
                 self.client.receive(&mut lines)?;

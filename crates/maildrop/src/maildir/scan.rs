@@ -64,11 +64,9 @@ pub(super) fn scan(
             continue;
         };
         // On its way from `new` to `cur` a message may have been listed in both.
-        let arena = &examination.arena;
-        let same_base = entries
-            .last()
-            .is_some_and(|last| arena.base(last.name) == arena.base(name));
-        if same_base && seen.inode.is_some() && last_inode == seen.inode {
+        let same_inode = seen.inode.is_some() && last_inode == seen.inode;
+        let last = entries.last().filter(|_| same_inode);
+        if last.is_some_and(|last| examination.have_same_base(last.name, name)) {
             continue;
         }
         last_inode = seen.inode;

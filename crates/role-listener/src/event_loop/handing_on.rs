@@ -79,7 +79,7 @@ impl EventLoop<'_> {
     /// Its source has had so many connections lately that led to nothing.
     fn is_throttled(&mut self, key: Key) -> bool {
         let source = self.connections.source(key);
-        source.is_some_and(|source| throttle::applies(self.sources.strangers(source)))
+        source.is_some_and(|source| throttle::applies(self.sources.fruitless(source)))
     }
 
     fn hand_on_waiting(&mut self) {
