@@ -260,7 +260,8 @@ enum Event {
     Unlinked(usize),
     /// An IMAP server gives it flags.
     Flagged(usize, u8),
-    /// Other content takes the place of a file.
+    /// Another file takes the place of a file. Its inode is another: of one that has the same number, which a file
+    /// system may give again once it is free, [`where_mail_has_come_a_file_that_was_there_is_not_looked_at`] tells.
     Replaced(usize, usize),
     NoMail(u8),
     IndexCut(u64),
@@ -314,6 +315,7 @@ fn happen(home: &Home, event: &Event, number: &mut usize) {
         Event::Replaced(at, size) => {
             if let Some(file) = files.get(*at).filter(|file| home.path(file).is_file()) {
                 home.write("tmp/other", &content(*size));
+                home.rename(file, &format!("tmp/replaced.{number}"));
                 home.rename("tmp/other", file);
             }
         }
