@@ -4,7 +4,7 @@
 //! `popa3d-roles`, so that no role inherits another's memory); spawners [`fork`] small children. What a child inherits is named
 //! here, and everything else is closed.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, c_int};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
@@ -263,6 +263,18 @@ pub fn own_pid() -> Pid {
 /// None known.
 pub fn set_name(name: &CStr) -> io::Result<()> {
     Ok(rustix::thread::set_name(name)?)
+}
+
+/// How nice a process is that yields: about a tenth of what another one gets of a processor that both want.
+pub const YIELDING: c_int = 10;
+
+/// Lets other processes go first from here on, where there is not processor time enough for all. There is no way back for a
+/// process without privileges.
+///
+/// # Errors
+/// None known.
+pub fn yield_to_others() -> io::Result<()> {
+    Ok(rustix::process::setpriority_process(None, YIELDING)?)
 }
 
 /// A session and process group of its own, without a terminal.

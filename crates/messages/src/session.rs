@@ -223,6 +223,8 @@ pub struct Connection {
     pub time_left: Duration,
     /// Input and output are two descriptors (inetd on a pair of pipes).
     pub separate_output: bool,
+    /// Its source has had several connections lately that led to no login: others go first.
+    pub yields: bool,
 }
 
 impl Connection {

@@ -2,8 +2,9 @@
 //!
 //! A connection whose client speaks costs a process, whether the client logs in or not. A source that has had several lately which
 //! did not is served at a pace that all such sources share. So a flood costs so much and no more, from however many addresses
-//! it comes once each of them has shown what it is, and whoever comes from elsewhere stands in another line. Nobody is refused: a
-//! user who shares an address with an attacker waits for a turn.
+//! it comes once each of them has shown what it is, and whoever comes from elsewhere stands in another line. What it costs is taken
+//! from what others leave: the session's process yields to theirs. Nobody is refused: a user who shares an address with an attacker
+//! waits for a turn.
 
 use std::time::{Duration, Instant};
 
@@ -15,8 +16,8 @@ use crate::waiting::Waiting;
 /// more may be a flood.
 const MAX_FRUITLESS: u32 = 4;
 
-/// From one to the next: a hundred processes a second are a tenth of one processor.
-const PACE: Duration = Duration::from_millis(10);
+/// From one to the next: fifty processes a second are a twentieth of one processor.
+const PACE: Duration = Duration::from_millis(20);
 
 /// Whether a source with so many fruitless connections is served at this pace.
 pub fn applies(fruitless: u32) -> bool {

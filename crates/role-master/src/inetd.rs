@@ -119,6 +119,7 @@ fn serve(
         greeted: false,
         time_left: listener.login_timeout,
         separate_output: client.output.is_some(),
+        yields: false,
     };
     log.own(
         &Record::info("connection")

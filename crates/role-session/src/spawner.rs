@@ -310,6 +310,9 @@ impl Spawner<'_> {
     /// The session's process: confines itself further, then serves.
     fn serve(&self, connection: &Connection, client: Client, channels: Channels) -> i32 {
         drop(process::set_name(c"popa3d: session"));
+        if connection.yields {
+            drop(process::yield_to_others());
+        }
         let confined = Sandbox::new(&self.program)
             .landlock_inherited()
             .limits(Limits {

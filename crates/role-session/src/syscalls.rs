@@ -1,5 +1,6 @@
 //! What the session spawner and its sessions may ask of the kernel.
 
+use confine::process::YIELDING;
 use confine::seccomp::{Allow, ArgRule, BASE, CONFINE, FORK, MESSAGES, PANIC, Policy};
 
 /// The spawner's own, and what a child needs until it has confined itself further.
@@ -10,6 +11,15 @@ pub fn spawner() -> Policy {
             libc::SYS_kill,
             &[ArgRule::is(1, libc::SIGKILL)],
             "a session whose place a newcomer takes",
+        ),
+        Allow::when(
+            libc::SYS_setpriority,
+            &[
+                ArgRule::is(0, 0),
+                ArgRule::is(1, 0),
+                ArgRule::is(2, YIELDING),
+            ],
+            "a session that lets others go first",
         ),
     ];
     Policy::new(

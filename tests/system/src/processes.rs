@@ -1,6 +1,6 @@
 //! What the kernel says about the processes of this machine: read from `/proc`, never from the server.
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, getpriority_process, kill_process};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -85,6 +85,11 @@ impl Process {
     /// Its real user number.
     pub fn user(self) -> Option<u32> {
         self.status("Uid")?.split(' ').next()?.parse().ok()
+    }
+
+    /// From -20 to 19; the higher, the less processor time where it is scarce.
+    pub fn niceness(self) -> Option<i32> {
+        getpriority_process(Some(self.0)).ok()
     }
 
     /// Memory held in RAM that is not shared with a file, in KiB.

@@ -105,6 +105,7 @@ impl EventLoop<'_> {
 
     /// False: not now. True, too, when the connection has ended.
     fn try_hand_on(&mut self, key: Key) -> bool {
+        let yields = self.is_throttled(key);
         let Some(spawner) = &self.spawner else {
             return false;
         };
@@ -127,6 +128,7 @@ impl EventLoop<'_> {
             greeted: !silent.implicit_tls,
             time_left: silent.deadline.saturating_duration_since(Instant::now()),
             separate_output: false,
+            yields,
         });
         match spawner.try_send(&message, &[silent.socket.as_fd(), theirs.as_fd()]) {
             Ok(()) => {

@@ -137,6 +137,7 @@ fn connection(implicit_tls: bool) -> Connection {
         greeted: false,
         time_left: PATIENCE,
         separate_output: false,
+        yields: false,
     }
 }
 

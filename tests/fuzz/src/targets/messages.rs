@@ -110,6 +110,7 @@ fn pieces() -> Vec<Vec<u8>> {
             greeted: false,
             time_left: Duration::from_secs(60),
             separate_output: false,
+            yields: true,
         })),
         encoded(&Record::warning("connection refused").with("reason", "x")),
         encoded(&Report::Ready {

@@ -402,9 +402,9 @@ fn sources_whose_connections_lead_to_nothing_are_served_at_a_pace() {
         for _ in 0..100 {
             speak_and_go();
         }
-        // All but a few, ten milliseconds apart.
+        // All but a few, twenty milliseconds apart.
         assert!(
-            began.elapsed() >= Duration::from_millis(900),
+            began.elapsed() >= Duration::from_millis(1900),
             "{:?}",
             began.elapsed()
         );
@@ -414,6 +414,36 @@ fn sources_whose_connections_lead_to_nothing_are_served_at_a_pace() {
             pop.login(ALICE.name, ALICE.password);
             pop.ok("QUIT");
             pop.expect_closed();
+        }
+    });
+}
+
+#[test]
+fn sessions_of_sources_whose_connections_lead_to_nothing_let_others_go_first() {
+    let setup = Setup::new().set("limits", "sessions_per_source", "200");
+    setup.as_ordinary_user(|site| {
+        let server = site.serve();
+        let niceness = |title: &str| {
+            let processes = server.processes();
+            let found = processes.iter().find(|process| process.title() == title);
+            found.and_then(|process| process.niceness())
+        };
+        let speak = |from| {
+            let mut pop = expect_greeted(Pop::dial_from(from, site.address));
+            assert!(!pop.ask("NOOP").ok);
+            pop
+        };
+        for _ in 0..4 {
+            drop(speak(source(2)));
+        }
+        for (from, expected) in [(source(2), 10), (source(3), 0)] {
+            server.await_no_children();
+            let mut pop = speak(from);
+            assert_eq!(niceness("popa3d: session"), Some(expected), "{from}");
+            // What follows a login is like any other.
+            pop.login(ALICE.name, ALICE.password);
+            pop.ok("STAT");
+            assert_eq!(niceness("popa3d: maildro"), Some(0), "{from}");
         }
     });
 }
