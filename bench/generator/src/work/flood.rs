@@ -29,6 +29,9 @@ const MAX_OPENED_A_SECOND: u64 = 2_000;
 /// Connections that a flood begins before it looks after those it has.
 const MAX_OPENED_AT_ONCE: usize = 50;
 
+/// Between two looks at those it has: a flood that looked all the time would itself take a processor from all others.
+const FLOOD_PAUSE: Duration = Duration::from_millis(2);
+
 /// A polite session that takes longer has failed.
 const POLITE_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -297,6 +300,7 @@ impl Flood {
             }
             self.serve();
             opened.store(self.opened, Ordering::Relaxed);
+            std::thread::sleep(FLOOD_PAUSE);
         }
     }
 
@@ -339,11 +343,7 @@ impl Flood {
             .iter()
             .map(|attacker| PollFd::new(&attacker.stream, wanted(attacker)))
             .collect();
-        let a_moment = Timespec {
-            tv_sec: 0,
-            tv_nsec: 2_000_000,
-        };
-        let _ready = poll(&mut fds, Some(&a_moment));
+        let _ready = poll(&mut fds, Some(&Timespec::default()));
         let events: Vec<_> = fds.iter().map(PollFd::revents).collect();
         drop(fds);
         let mut events = events.into_iter();
