@@ -34,7 +34,7 @@ const REPLY_OCTETS: usize = 4096;
 
 /// A client that sends a line without an end is listened to for so many octets at a time, and then not at all for a while: else it
 /// would have a processor look for the end as fast as it can send.
-const DROPPED_AT_ONCE: usize = 16 * 1024;
+const DROPPED_AT_ONCE: usize = 32 * 1024;
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// What a session is told and given by the spawner.
