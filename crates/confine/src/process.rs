@@ -21,6 +21,9 @@ use crate::inherited;
 use crate::signals;
 use crate::sys;
 
+/// The niceness of a process that yields: it gets about a tenth of what another one gets of a processor that both want.
+pub const YIELDING: c_int = 10;
+
 /// Where a role finds its channel to the master.
 const ROLE_CHANNEL: RawFd = 3;
 
@@ -264,9 +267,6 @@ pub fn own_pid() -> Pid {
 pub fn set_name(name: &CStr) -> io::Result<()> {
     Ok(rustix::thread::set_name(name)?)
 }
-
-/// How nice a process is that yields: about a tenth of what another one gets of a processor that both want.
-pub const YIELDING: c_int = 10;
 
 /// Lets other processes go first from here on, where there is not processor time enough for all. There is no way back for a
 /// process without privileges.

@@ -15,7 +15,7 @@ pub fn spawner() -> Policy {
         Allow::when(
             libc::SYS_setpriority,
             &[
-                ArgRule::is(0, 0),
+                ArgRule::is(0, libc::PRIO_PROCESS as libc::c_int),
                 ArgRule::is(1, 0),
                 ArgRule::is(2, YIELDING),
             ],

@@ -65,7 +65,7 @@ impl EventLoop<'_> {
     /// the channel is nearly empty again, which it never would be while others fill it.
     pub(super) fn hand_on(&mut self, key: Key) {
         let is_throttled = self.is_throttled(key);
-        if is_throttled || self.connections.are_waiting() || !self.try_hand_on(key) {
+        if is_throttled || self.connections.are_waiting() || !self.try_hand_on(key, false) {
             self.wait(key, is_throttled);
         }
     }
@@ -86,10 +86,11 @@ impl EventLoop<'_> {
         let now = Instant::now();
         while let Some(turn) = self.connections.next_waiting(now) {
             let key = turn.key;
-            if !turn.is_throttled && self.is_throttled(key) {
+            let is_throttled = self.is_throttled(key);
+            if is_throttled && !turn.is_throttled {
                 // It has shown what it is since this one came.
                 self.wait(key, true);
-            } else if !self.try_hand_on(key) {
+            } else if !self.try_hand_on(key, is_throttled) {
                 return self.connections.wait_again(turn);
             }
         }
@@ -103,9 +104,8 @@ impl EventLoop<'_> {
         }
     }
 
-    /// False: not now. True, too, when the connection has ended.
-    fn try_hand_on(&mut self, key: Key) -> bool {
-        let yields = self.is_throttled(key);
+    /// Its session yields to others, or not. False: not now. True, too, when the connection has ended.
+    fn try_hand_on(&mut self, key: Key, yields: bool) -> bool {
         let Some(spawner) = &self.spawner else {
             return false;
         };

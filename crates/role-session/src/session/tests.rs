@@ -518,7 +518,7 @@ fn a_handshake_in_single_octets_is_one() {
 fn a_line_without_an_end_is_listened_to_slowly() {
     let mut rig = start(false, Cleartext::Always, Keyholder::Signs);
     assert!(line(&mut rig.client).starts_with("+OK"));
-    // Twice as much as there is between the two ends.
+    // No more between the two ends than is dropped in seconds; twice as much is sent.
     rustix::net::sockopt::set_socket_send_buffer_size(&rig.client, 80 * 1024).unwrap();
     rig.client.set_nonblocking(true).unwrap();
     let began = Instant::now();
