@@ -211,9 +211,10 @@ pub enum UpdateError {
     },
     /// The system refused something before anything was changed; nothing has been removed.
     Io(&'static str, io::Error),
-    /// The system refused something halfway through an mbox. What was begun will be finished from the journal; where everything
-    /// was deleted, the mailbox is empty, and not durably so.
+    /// The system refused something halfway through an mbox. What was begun will be finished from the journal.
     Interrupted(&'static str, io::Error),
+    /// An mbox was emptied, and the disk did not confirm it: after a power cut its messages may be there again.
+    Unconfirmed(io::Error),
     /// Some files of a Maildir could not be removed.
     Partial {
         /// What was removed.
@@ -241,7 +242,9 @@ impl UpdateError {
             UpdateError::Changed | UpdateError::TooManyOctets { .. } | UpdateError::Io(..) => {
                 "The maildrop cannot be updated, nothing was removed"
             }
-            UpdateError::Interrupted(..) | UpdateError::Partial { .. } => {
+            UpdateError::Interrupted(..)
+            | UpdateError::Unconfirmed(_)
+            | UpdateError::Partial { .. } => {
                 "Some deleted messages were not removed"
             }
         }
@@ -267,6 +270,9 @@ impl fmt::Display for UpdateError {
                     formatter,
                     "update interrupted and yet to be finished: cannot {doing}: {error}"
                 )
+            }
+            UpdateError::Unconfirmed(error) => {
+                write!(formatter, "emptied, but not durably: cannot sync it: {error}")
             }
             UpdateError::Partial {
                 removed,

@@ -114,8 +114,7 @@ impl Plan {
 fn empty(file: &File) -> Result<(), UpdateError> {
     file.set_len(0)
         .map_err(|error| UpdateError::Io("cut it", error))?;
-    file.sync_all()
-        .map_err(|error| UpdateError::Interrupted("sync it", error))
+    file.sync_all().map_err(UpdateError::Unconfirmed)
 }
 
 fn keep(kept: &mut Vec<Range<u64>>, extent: Range<u64>) {
