@@ -244,9 +244,7 @@ impl UpdateError {
             }
             UpdateError::Interrupted(..)
             | UpdateError::Unconfirmed(_)
-            | UpdateError::Partial { .. } => {
-                "Some deleted messages were not removed"
-            }
+            | UpdateError::Partial { .. } => "Some deleted messages were not removed",
         }
     }
 }
@@ -272,7 +270,10 @@ impl fmt::Display for UpdateError {
                 )
             }
             UpdateError::Unconfirmed(error) => {
-                write!(formatter, "emptied, but not durably: cannot sync it: {error}")
+                write!(
+                    formatter,
+                    "emptied, but not durably: cannot sync it: {error}"
+                )
             }
             UpdateError::Partial {
                 removed,
