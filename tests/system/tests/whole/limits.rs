@@ -251,11 +251,13 @@ fn login_attempts_are_limited_and_ever_slower() {
             took.push(began.elapsed());
         }
         pop.expect_closed();
-        assert!(
-            took[0] >= Duration::from_millis(150) && took[1] >= took[0],
-            "{took:?}"
-        );
-        assert!(took[1] >= Duration::from_millis(300), "{took:?}");
+        // No comparison between them: a busy machine may add more to the first than the second takes.
+        for (took, least) in took.iter().zip([150, 300, 600]) {
+            assert!(
+                *took >= Duration::from_millis(least),
+                "{took:?}, not {least} ms"
+            );
+        }
     });
 }
 
