@@ -14,6 +14,10 @@ const REPLY_OCTETS: usize = 4 * 1024;
 /// The same once mail is sent: in large pieces.
 const MAIL_OCTETS: usize = 64 * 1024;
 
+/// The same for a client that takes such pieces at once: they become twice as long each time, up to this. Larger ones wake
+/// it, and whatever is in between, less often.
+const MOST_MAIL_OCTETS: usize = 512 * 1024;
+
 /// A peer that shows no life is given up after this time: until then, nobody else gets its maildrop.
 const DEAD_PEER_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -101,7 +105,11 @@ impl Client {
     /// Makes the buffer as large as mail wants it. A session that only looks whether there is mail does without.
     pub fn prepare_for_mail(&mut self) {
         if self.buffer.len() < MAIL_OCTETS {
-            self.buffer.resize(MAIL_OCTETS, 0);
+            // Memory of its own, of which only that counts which is used: most messages are short.
+            let waiting = std::mem::replace(&mut self.buffer, vec![0; MAIL_OCTETS]);
+            for (place, octet) in self.buffer.iter_mut().zip(waiting.iter().take(self.used)) {
+                *place = *octet;
+            }
         }
     }
 
@@ -153,12 +161,14 @@ impl Client {
     /// [`Gone`].
     pub fn flush(&mut self) -> Result<(), Gone> {
         let mut start = 0;
+        let mut takes_all_at_once = false;
         while let Some(rest) = self.buffer.get(start..self.used)
             && !rest.is_empty()
         {
             let output = self.output.as_ref().unwrap_or(&self.input);
             match write(output, rest) {
                 Ok(octets) => {
+                    takes_all_at_once = octets == self.buffer.len();
                     start = start.saturating_add(octets);
                     self.sent = self.sent.saturating_add(octets as u64);
                 }
@@ -168,7 +178,18 @@ impl Client {
             }
         }
         self.used = 0;
+        if takes_all_at_once {
+            self.enlarge();
+        }
         Ok(())
+    }
+
+    /// Gathers twice as much mail from now on. A session in between takes pieces of its own size.
+    fn enlarge(&mut self) {
+        let octets = self.buffer.len();
+        if (MAIL_OCTETS..MOST_MAIL_OCTETS).contains(&octets) && !self.relayed {
+            self.buffer = vec![0; octets.saturating_mul(2)];
+        }
     }
 
     fn wait(&self, descriptor: BorrowedFd<'_>, event: PollFlags) -> Result<(), Gone> {
@@ -181,5 +202,82 @@ impl Client {
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(_) => Err(Gone::Closed),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Read;
+    use std::thread;
+
+    use rustix::net::sockopt::set_socket_send_buffer_size;
+
+    use super::*;
+
+    /// A client behind a socket that takes so many octets at once, and the other end.
+    fn client(takes: usize, relayed: bool) -> (Client, File) {
+        let (ours, theirs) = socket::stream_pair().unwrap();
+        socket::set_nonblocking(ours.as_fd(), true).unwrap();
+        set_socket_send_buffer_size(&ours, takes).unwrap();
+        let mut client = Client {
+            input: ours,
+            output: None,
+            relayed,
+            idle_timeout: Duration::from_secs(20),
+            buffer: vec![0; REPLY_OCTETS],
+            used: 0,
+            sent: 0,
+        };
+        client.prepare_for_mail();
+        (client, File::from(theirs))
+    }
+
+    /// Sends so many octets, each another than the one before, and returns those.
+    fn send(client: &mut Client, octets: usize) -> Vec<u8> {
+        let mail: Vec<u8> = (0..octets).map(|at| (at % 251) as u8).collect();
+        let mut queued = mail.clone();
+        client.queue(&mut queued).unwrap();
+        client.flush().unwrap();
+        mail
+    }
+
+    fn received(mut theirs: File) -> thread::JoinHandle<Vec<u8>> {
+        thread::spawn(move || {
+            let mut octets = Vec::new();
+            theirs.read_to_end(&mut octets).unwrap();
+            octets
+        })
+    }
+
+    const MAIL: usize = 1024 * 1024;
+
+    #[test]
+    fn a_client_that_takes_mail_at_once_gets_larger_pieces() {
+        let (mut client, theirs) = client(4 * MAIL, false);
+        let mail = send(&mut client, MAIL);
+        assert_eq!(client.buffer.len(), MOST_MAIL_OCTETS);
+        assert_eq!(client.sent(), MAIL as u64);
+        drop(client);
+        assert!(received(theirs).join().unwrap() == mail);
+    }
+
+    #[test]
+    fn one_that_takes_them_in_parts_does_not() {
+        let (mut client, theirs) = client(MAIL_OCTETS / 8, false);
+        let receiver = received(theirs);
+        let mail = send(&mut client, MAIL);
+        assert_eq!(client.buffer.len(), MAIL_OCTETS);
+        drop(client);
+        assert!(receiver.join().unwrap() == mail);
+    }
+
+    #[test]
+    fn nor_does_a_session_in_between() {
+        let (mut client, theirs) = client(4 * MAIL, true);
+        let mail = send(&mut client, MAIL);
+        assert_eq!(client.buffer.len(), MAIL_OCTETS);
+        drop(client);
+        assert!(received(theirs).join().unwrap() == mail);
     }
 }

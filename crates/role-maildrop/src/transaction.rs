@@ -311,7 +311,9 @@ impl<'a> Session<'a> {
         encoder: Encoder,
     ) -> Result<Option<(usize, Encoder)>, Stop> {
         self.maildrop.check()?;
-        self.stored.resize(READ_OCTETS, 0);
+        if self.stored.is_empty() {
+            self.stored = vec![0; READ_OCTETS];
+        }
         self.client.prepare_for_mail();
         match self.read(message) {
             Ok(octets) if self.utf8_headers == Utf8Headers::AsIs || self.machine.utf8() => {
