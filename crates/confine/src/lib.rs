@@ -16,6 +16,7 @@
 //! | [`sandbox`] | everything a role gives up, in the right order, and [`Confined`], the proof |
 //! | [`seccomp`] | allow lists as tables |
 //! | [`lock`] | open-file-description locks |
+//! | [`lull`] | events that can wait a little |
 //! | [`locked`] | a key that is not swapped out, and not inherited |
 //! | [`users`] | the password and group databases |
 //! | [`inherited`] | descriptors from a service manager |
@@ -43,6 +44,7 @@ pub mod identity;
 pub mod inherited;
 pub mod lock;
 pub mod locked;
+pub mod lull;
 mod packet;
 pub mod process;
 pub mod sandbox;

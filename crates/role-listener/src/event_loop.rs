@@ -1,6 +1,7 @@
 //! The one loop: control channel, listening sockets, connections, leases.
 
 mod handing_on;
+mod leases;
 mod room;
 
 use std::io;
@@ -9,6 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant, SystemTime};
 
 use confine::channel::{Channel, Received};
+use confine::lull::Lull;
 use confine::socket;
 use messages::listener::{ListenerConfig, ToListener};
 use messages::log::{Logger, Record};
@@ -16,7 +18,7 @@ use messages::session::{SessionId, apop_timestamp};
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 
-use crate::connections::{Connections, Silent, State};
+use crate::connections::{Connections, Silent};
 use crate::proxy_header;
 use crate::refusals::Refusals;
 use crate::slots::Key;
@@ -37,7 +39,8 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 // The data words of what is no connection: generations of connections stay below.
 const CONTROL: u64 = u64::MAX;
 const SPAWNER: u64 = u64::MAX - 1;
-const FIRST_LISTENING: u64 = u64::MAX - 1 - MAX_LISTENING as u64;
+const LEASES: u64 = u64::MAX - 2;
+const FIRST_LISTENING: u64 = u64::MAX - 2 - MAX_LISTENING as u64;
 
 #[derive(Debug)]
 struct Listening {
@@ -51,6 +54,11 @@ pub struct EventLoop<'a> {
     logger: Logger,
     configuration: ListenerConfig,
     epoll: OwnedFd,
+    /// Of the leases of connections that have been handed on. What becomes of those can wait: until somebody connects, whose
+    /// room they may have, or until a lull is over.
+    leases: OwnedFd,
+    /// After a look at leases in which there was something; `None`: they are told of.
+    lull: Option<Lull>,
     listening: Vec<Listening>,
     spawner: Option<Channel>,
     connections: Connections,
@@ -76,6 +84,8 @@ impl<'a> EventLoop<'a> {
     ) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         add(&epoll, control, CONTROL, epoll::EventFlags::IN)?;
+        let leases = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        add(&epoll, &leases, LEASES, leases::FLAGS)?;
         // Connections of successive listeners keep different numbers, as far as a log is read at a time.
         let since_epoch = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
         Ok(Self {
@@ -83,6 +93,8 @@ impl<'a> EventLoop<'a> {
             logger,
             configuration,
             epoll,
+            leases,
+            lull: None,
             listening: Vec::new(),
             spawner: None,
             connections: Connections::default(),
@@ -119,12 +131,14 @@ impl<'a> EventLoop<'a> {
                         }
                     }
                     SPAWNER => self.spawner_changed(event.flags),
+                    LEASES => self.lull = Some(Lull::default()),
                     number if number >= FIRST_LISTENING => {
-                        self.accept(number.saturating_sub(FIRST_LISTENING), now);
+                        self.accept(number.saturating_sub(FIRST_LISTENING), now)?;
                     }
-                    number => self.connection_changed(Key::from_bits(number), event.flags, now),
+                    number => self.silent_changed(Key::from_bits(number), event.flags, now)?,
                 }
             }
+            self.look_at_leases_in_time(now)?;
             self.drop_overdue(now);
             self.hand_on_throttled(now);
             self.accept_again(now);
@@ -138,8 +152,14 @@ impl<'a> EventLoop<'a> {
             self.connections.next_throttled(now),
             self.exhausted,
         ];
-        let due = due.into_iter().flatten().min()?;
-        Timespec::try_from(due.saturating_duration_since(now)).ok()
+        let due = due.into_iter().flatten().min();
+        let left = due.map(|due| due.saturating_duration_since(now));
+        let lull = self
+            .lull
+            .as_ref()
+            .map(|lull| lull.left(now).unwrap_or_default());
+        let timeout = left.into_iter().chain(lull).min()?;
+        Timespec::try_from(timeout).ok()
     }
 
     /// Takes one order of the master; false: it has gone, or wants us gone.
@@ -185,12 +205,12 @@ impl<'a> EventLoop<'a> {
         Ok(())
     }
 
-    fn accept(&mut self, listening: u64, now: Instant) {
+    fn accept(&mut self, listening: u64, now: Instant) -> io::Result<()> {
         let Some(listening) = usize::try_from(listening)
             .ok()
             .and_then(|at| self.listening.get(at))
         else {
-            return;
+            return Ok(());
         };
         let implicit_tls = listening.implicit_tls;
         let mut accepted = Vec::new();
@@ -204,9 +224,12 @@ impl<'a> EventLoop<'a> {
                 }
             }
         }
+        // Who has gone makes room for them.
+        self.look_at_leases()?;
         for (socket, peer) in accepted {
             self.admit(socket, peer, implicit_tls, now);
         }
+        Ok(())
     }
 
     /// Out of descriptors or memory: the listening sockets stay readable, so they are left alone for a moment.
@@ -280,43 +303,34 @@ impl<'a> EventLoop<'a> {
         }
     }
 
-    fn connection_changed(&mut self, key: Key, flags: epoll::EventFlags, now: Instant) {
-        match self
-            .connections
-            .slots
-            .find(key)
-            .map(|connection| &connection.state)
-        {
-            Some(State::Silent(silent)) if silent.awaits_header => {
-                let closing = epoll::EventFlags::RDHUP | epoll::EventFlags::HUP;
-                match proxy_header::take(&silent.socket) {
-                    Ok(Some(header)) => self.announced(key, &header, now),
-                    Ok(None) if !flags.intersects(closing) => {}
-                    Ok(None) | Err(_) => self.headerless(key, "no PROXY header", now),
+    fn silent_changed(
+        &mut self,
+        key: Key,
+        flags: epoll::EventFlags,
+        now: Instant,
+    ) -> io::Result<()> {
+        let Some(silent) = self.connections.silent(key) else {
+            return Ok(());
+        };
+        if silent.awaits_header {
+            let closing = epoll::EventFlags::RDHUP | epoll::EventFlags::HUP;
+            match proxy_header::take(&silent.socket) {
+                Ok(Some(header)) => {
+                    // Who has gone makes room for its client.
+                    self.look_at_leases()?;
+                    self.announced(key, &header, now);
                 }
+                Ok(None) if !flags.intersects(closing) => {}
+                Ok(None) | Err(_) => self.headerless(key, "no PROXY header", now),
             }
-            Some(State::Silent(silent)) => {
-                // No octets and yet readable: it has gone, and nobody needs to be started for it.
-                match socket::readable_octets(&silent.socket) {
-                    Ok(octets) if octets > 0 && silent.deadline > now => self.hand_on(key),
-                    _ => self.end(key),
-                }
-            }
-            // Its last holder has closed the lease; or somebody has written to it, which is auth.
-            Some(State::HandedOn(_))
-                if flags.intersects(epoll::EventFlags::HUP | epoll::EventFlags::ERR) =>
-            {
-                self.end(key);
-            }
-            Some(State::HandedOn(_)) => {
-                if self.connections.logged_in(key)
-                    && let Some(source) = self.connections.source(key)
-                {
-                    self.sources.logged_in(source);
-                }
-            }
-            None => {}
+            return Ok(());
         }
+        // No octets and yet readable: it has gone, and nobody needs to be started for it.
+        match socket::readable_octets(&silent.socket) {
+            Ok(octets) if octets > 0 && silent.deadline > now => self.hand_on(key),
+            _ => self.end(key),
+        }
+        Ok(())
     }
 
     /// Closes the connection of a proxy that has not said whose it is.

@@ -13,6 +13,7 @@ use std::time::Instant;
 use confine::Descriptors;
 use confine::channel::{Channel, Received};
 use confine::identity::Capabilities;
+use confine::lull::Lull;
 use confine::process::{self, Fork, Pid};
 use confine::sandbox::{Landlock, Limits};
 use confine::seccomp::Program;
@@ -78,6 +79,7 @@ fn serve(role: Starting<'_, SpawnerConfig>) -> Result<(), Failure> {
         required: role.confinement.required,
         program,
         signals,
+        lull: Lull::default(),
         locks,
         memory,
         journals,
@@ -104,6 +106,8 @@ struct Spawner<'a> {
     required: bool,
     program: Program,
     signals: SignalFd,
+    /// After a look at children that have ended.
+    lull: Lull,
     locks: OwnedFd,
     memory: MemoryDirectories,
     journals: OwnedFd,
@@ -123,7 +127,13 @@ impl Spawner<'_> {
     fn run(&mut self) -> io::Result<()> {
         let mut master = true;
         while master || self.auth.is_some() || self.has_work() {
-            let mut polled = vec![PollFd::new(&self.signals, PollFlags::IN)];
+            let now = Instant::now();
+            let lull = self.lull.left(now);
+            let signals = match lull {
+                Some(_) => PollFlags::empty(),
+                None => PollFlags::IN,
+            };
+            let mut polled = vec![PollFd::new(&self.signals, signals)];
             polled.extend(master.then(|| PollFd::new(self.control, PollFlags::IN)));
             let auth_at = polled.len();
             let auth = self.auth.as_ref();
@@ -137,7 +147,7 @@ impl Spawner<'_> {
                     .iter()
                     .map(|guard| PollFd::new(*guard, PollFlags::IN)),
             );
-            let pause = self.backlog.pause(Instant::now());
+            let pause = self.backlog.pause(now).into_iter().chain(lull).min();
             let pause = pause.and_then(|pause| Timespec::try_from(pause).ok());
             match poll(&mut polled, pause.as_ref()) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -349,6 +359,7 @@ impl Spawner<'_> {
 
     /// Lets go of what belonged to processes that have ended, once what they were doing has been finished.
     fn bury(&mut self) {
+        self.lull.begin(Instant::now());
         while self.signals.read().is_some() {}
         while let Some((pid, status)) = process::wait_any() {
             let Some(mut child) = self.children.remove(pid) else {

@@ -179,8 +179,8 @@ impl Master {
                 .checked_duration_since(Instant::now())
                 .ok_or_else(|| format!("{name}: does not start"))?;
             let ready = self.wait(Some(left)).map_err(|error| error.to_string())?;
-            self.receive_logs(&ready);
-            for role in Role::ALL {
+            self.receive_logs(&ready.logs);
+            for role in ready.roles {
                 if let Some(failure) = self.receive_report(role) {
                     return Err(format!("{}: {failure}", role.name()));
                 }
@@ -200,8 +200,8 @@ impl Master {
     pub fn run(&mut self) -> io::Result<()> {
         loop {
             let ready = self.wait(self.next_due())?;
-            self.receive_logs(&ready);
-            for role in Role::ALL {
+            self.receive_logs(&ready.logs);
+            for role in ready.roles {
                 if let Some(failure) = self.receive_report(role) {
                     self.log.own(
                         &Record::error("role failed")
@@ -238,8 +238,8 @@ impl Master {
         drain_in_background(self.log, self.roles);
     }
 
-    /// Waits until something happens, and tells on which log channels there are records.
-    fn wait(&self, timeout: Option<Duration>) -> io::Result<Vec<usize>> {
+    /// Waits until something happens.
+    fn wait(&self, timeout: Option<Duration>) -> io::Result<Ready> {
         let fds = std::iter::once(self.signals.as_fd())
             .chain(
                 self.roles
@@ -248,11 +248,18 @@ impl Master {
                     .map(|running| running.control.as_fd()),
             )
             .chain(self.roles.logs.iter().map(|log| log.channel.as_fd()));
-        let before_logs = 1 + self.roles.running.len();
-        Ok(wait_readable(fds, timeout)?
+        let mut ready = Ready::default();
+        // The signals are looked for in any case.
+        for at in wait_readable(fds, timeout)?
             .into_iter()
-            .filter_map(|at| at.checked_sub(before_logs))
-            .collect())
+            .filter_map(|at| at.checked_sub(1))
+        {
+            match self.roles.running.get(at) {
+                Some(running) => ready.roles.push(running.role),
+                None => ready.logs.push(at - self.roles.running.len()),
+            }
+        }
+        Ok(ready)
     }
 
     fn receive_logs(&mut self, ready: &[usize]) {
@@ -465,6 +472,15 @@ impl Master {
             }
         }
     }
+}
+
+/// Who has something to say.
+#[derive(Debug, Default)]
+struct Ready {
+    /// Roles with reports.
+    roles: Vec<Role>,
+    /// Log channels with records, by position.
+    logs: Vec<usize>,
 }
 
 /// Which of the descriptors are readable or hung up, by position.

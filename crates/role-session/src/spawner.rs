@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use confine::Descriptors;
 use confine::channel::{Channel, Received};
+use confine::lull::Lull;
 use confine::process::{self, Fork};
 use confine::sandbox::{Limits, Sandbox};
 use confine::seccomp::Program;
@@ -20,7 +21,7 @@ use messages::keyholder::{Certificate, NewSigner};
 use messages::log::{Logger, Record};
 use messages::session::{Connection, FromListener, SessionConfig, ToSessionSpawner};
 use pop3_proto::line;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustls::RootCertStore;
 use startup::{Failure, Starting};
 
@@ -75,6 +76,7 @@ fn serve(role: Starting<'_, SessionConfig>) -> Result<(), Failure> {
         program: sessions,
         relay,
         signals,
+        lull: Lull::default(),
         listener: None,
         auth: None,
         keyholder: None,
@@ -92,6 +94,8 @@ struct Spawner<'a> {
     program: Program,
     relay: Program,
     signals: SignalFd,
+    /// After a look at children that have ended.
+    lull: Lull,
     listener: Option<Channel>,
     auth: Option<Channel>,
     keyholder: Option<Channel>,
@@ -138,8 +142,14 @@ impl Spawner<'_> {
     }
 
     fn wait(&self) -> io::Result<Ready> {
+        let lull = self.lull.left(Instant::now());
+        let signals = match lull {
+            Some(_) => PollFlags::empty(),
+            None => PollFlags::IN,
+        };
+        let timeout = lull.and_then(|lull| Timespec::try_from(lull).ok());
         let mut polled = vec![
-            PollFd::new(&self.signals, PollFlags::IN),
+            PollFd::new(&self.signals, signals),
             PollFd::new(self.control, PollFlags::IN),
         ];
         polled.extend(
@@ -147,7 +157,7 @@ impl Spawner<'_> {
                 .as_ref()
                 .map(|listener| PollFd::new(listener, PollFlags::IN)),
         );
-        match poll(&mut polled, None) {
+        match poll(&mut polled, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
@@ -395,6 +405,7 @@ impl Spawner<'_> {
 
     /// Lets go of the leases of sessions that have ended.
     fn bury(&mut self) {
+        self.lull.begin(Instant::now());
         while self.signals.read().is_some() {}
         while let Some((pid, status)) = process::wait_any() {
             let was_ended = self.children.bury(pid);

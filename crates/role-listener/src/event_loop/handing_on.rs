@@ -17,9 +17,8 @@ use crate::throttle;
 impl EventLoop<'_> {
     pub(super) fn meet_spawner(&mut self, channel: OwnedFd) -> io::Result<()> {
         let channel = Channel::from_fd(channel).map_err(io::Error::other)?;
-        // Edge-triggered: told once when it has room again, and when it is gone.
-        let flags = epoll::EventFlags::OUT | epoll::EventFlags::ET;
-        add(&self.epoll, &channel, SPAWNER, flags)?;
+        // Told when it is gone; that it has room again, only where there was none.
+        add(&self.epoll, &channel, SPAWNER, epoll::EventFlags::ET)?;
         self.spawner = Some(channel);
         self.give_orders();
         self.hand_on_waiting();
@@ -31,8 +30,22 @@ impl EventLoop<'_> {
             // The master will send its successor.
             self.spawner = None;
         } else {
+            self.watch_spawner(epoll::EventFlags::ET);
             self.give_orders();
             self.hand_on_waiting();
+        }
+    }
+
+    /// Its channel is full: have it told when it has room again.
+    fn await_spawner(&mut self) {
+        self.watch_spawner(epoll::EventFlags::OUT | epoll::EventFlags::ET);
+    }
+
+    fn watch_spawner(&mut self, flags: epoll::EventFlags) {
+        let data = epoll::EventData::new_u64(SPAWNER);
+        if let Some(spawner) = &self.spawner {
+            // It is watched already, and so this does not fail.
+            let _ = epoll::modify(&self.epoll, spawner, data, flags);
         }
     }
 
@@ -46,7 +59,7 @@ impl EventLoop<'_> {
             };
             match spawner.try_send(&FromListener::End(id), &[]) {
                 Ok(()) => self.connections.order_given(),
-                Err(ChannelError::WouldBlock) => return,
+                Err(ChannelError::WouldBlock) => return self.await_spawner(),
                 Err(ChannelError::Closed) => {
                     // The master will send its successor.
                     self.spawner = None;
@@ -136,7 +149,7 @@ impl EventLoop<'_> {
                 let _ = epoll::delete(&self.epoll, &silent.socket);
                 // Edge-triggered: the note of a login is told of once, and left where it is.
                 let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
-                if add(&self.epoll, &lease, key.to_bits(), flags).is_ok() {
+                if add(&self.leases, &lease, key.to_bits(), flags).is_ok() {
                     self.connections.handed_on(key, lease);
                     if let Some(source) = self.connections.source(key) {
                         self.sources.handed_on(source);
@@ -146,7 +159,10 @@ impl EventLoop<'_> {
                 }
                 true
             }
-            Err(ChannelError::WouldBlock) => false,
+            Err(ChannelError::WouldBlock) => {
+                self.await_spawner();
+                false
+            }
             Err(ChannelError::Closed) => {
                 // The master will send its successor.
                 self.spawner = None;
