@@ -68,7 +68,7 @@ pub enum Heard {
 /// One child.
 #[derive(Debug)]
 pub struct Child {
-    /// `None` when it has broken the rules, or has nothing more to say.
+    /// `None` when it has broken the rules, or has nothing to say.
     guard: Option<Channel>,
     /// It is to be heard while it lives.
     talks: bool,
@@ -107,8 +107,8 @@ enum Work {
 
 impl Child {
     /// A maildrop process.
-    pub fn session(guard: Channel, user: String, mbox: Option<Mailbox>) -> Self {
-        Self::new(Some(guard), Work::Session { user, mbox })
+    pub fn session(guard: Option<Channel>, user: String, mbox: Option<Mailbox>) -> Self {
+        Self::new(guard, Work::Session { user, mbox })
     }
 
     /// A process that finishes an update.

@@ -212,6 +212,7 @@ mod tests {
     use std::thread;
 
     use rustix::net::sockopt::set_socket_send_buffer_size;
+    use rustix::pipe::{fcntl_setpipe_size, pipe};
 
     use super::*;
 
@@ -264,8 +265,13 @@ mod tests {
 
     #[test]
     fn one_that_takes_them_in_parts_does_not() {
-        let (mut client, theirs) = client(MAIL_OCTETS / 8, false);
-        let receiver = received(theirs);
+        let (mut client, _) = client(MAIL, false);
+        // A pipe takes what there is room for, and leaves the rest.
+        let (theirs, ours) = pipe().unwrap();
+        socket::set_nonblocking(ours.as_fd(), true).unwrap();
+        fcntl_setpipe_size(&ours, MAIL_OCTETS / 2).unwrap();
+        client.output = Some(ours);
+        let receiver = received(File::from(theirs));
         let mail = send(&mut client, MAIL);
         assert_eq!(client.buffer.len(), MAIL_OCTETS);
         drop(client);

@@ -95,9 +95,9 @@ impl Guard {
     /// And the lease of the connection that is served: the spawner gets a duplicate when the mailbox is to be changed, not
     /// before. Each descriptor of the spawner's costs every fork.
     #[must_use]
-    pub fn with_lease(self, lease: OwnedFd) -> Self {
+    pub fn with_lease(self, lease: Rc<OwnedFd>) -> Self {
         Self {
-            lease: Some(Rc::new(lease)),
+            lease: Some(lease),
             ..self
         }
     }
@@ -106,6 +106,12 @@ impl Guard {
     pub fn opened(&self) {
         // A spawner that has gone misses nothing.
         drop(self.channel.send(&ToSpawner::Opened, &[]));
+    }
+}
+
+impl AsFd for Guard {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.channel.as_fd()
     }
 }
 

@@ -54,8 +54,8 @@ pub struct Job<'a> {
     pub memory: &'a MemoryDirectories,
     /// Our end of the stream to the session.
     pub stream: BorrowedFd<'a>,
-    /// To the spawner.
-    pub guard: Guard,
+    /// To the spawner, where the maildrop is an mbox.
+    pub guard: Option<Guard>,
     /// Where to log.
     pub logger: &'a Logger,
     /// The maildrop process's allow list.
@@ -236,8 +236,8 @@ impl Job<'_> {
         {
             opened = opened.with_broker(broker);
         }
-        if let Some(file) = place.journal {
-            let keeper = Box::new(self.guard.clone());
+        if let Some((file, guard)) = place.journal.zip(self.guard.clone()) {
+            let keeper = Box::new(guard);
             opened = opened.with_journal(Journal::new(file, &place.location, keeper));
         }
         let memory = place
@@ -292,7 +292,9 @@ impl Job<'_> {
             )
             .map_err(Failure::permanent)
         });
-        self.guard.opened();
+        if let Some(guard) = &self.guard {
+            guard.opened();
+        }
         match session {
             Ok(session) => {
                 let session = session.with_utf8_headers(self.configuration.utf8_headers);

@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::time::Instant;
 
 use confine::Descriptors;
@@ -106,7 +107,7 @@ struct Spawner<'a> {
     required: bool,
     program: Program,
     signals: SignalFd,
-    /// After a look at children that have ended.
+    /// After a look at children that have ended, or have said something.
     lull: Lull,
     locks: OwnedFd,
     memory: MemoryDirectories,
@@ -129,9 +130,9 @@ impl Spawner<'_> {
         while master || self.auth.is_some() || self.has_work() {
             let now = Instant::now();
             let lull = self.lull.left(now);
-            let signals = match lull {
-                Some(_) => PollFlags::empty(),
-                None => PollFlags::IN,
+            let (looks, signals) = match lull {
+                Some(_) => (false, PollFlags::empty()),
+                None => (true, PollFlags::IN),
             };
             let mut polled = vec![PollFd::new(&self.signals, signals)];
             polled.extend(master.then(|| PollFd::new(self.control, PollFlags::IN)));
@@ -140,7 +141,8 @@ impl Spawner<'_> {
             polled.extend(auth.map(|auth| PollFd::new(auth, PollFlags::IN)));
             let found_at = polled.len();
             polled.extend(self.found().map(|found| PollFd::new(found, PollFlags::IN)));
-            let (pids, guards): (Vec<Pid>, Vec<&Channel>) = self.children.talking().unzip();
+            let talking = self.children.talking().filter(|_| looks);
+            let (pids, guards): (Vec<Pid>, Vec<&Channel>) = talking.unzip();
             let guards_at = polled.len();
             polled.extend(
                 guards
@@ -163,6 +165,9 @@ impl Spawner<'_> {
                 .filter(|&(at, _)| ready(at))
                 .map(|(_, pid)| pid)
                 .collect();
+            if signals || !speaking.is_empty() {
+                self.lull.begin(Instant::now());
+            }
             for pid in speaking {
                 self.hear(pid);
             }
@@ -249,7 +254,9 @@ impl Spawner<'_> {
         let location = location(&order.account, &self.configuration);
         let place = location.as_ref().ok().filter(|place| place.is_mbox());
         let dotlock = self.dotlock(place.map(Expanded::path).as_deref());
-        match self.fork() {
+        // Of a Maildir there is nothing to be said.
+        let pair = place.map(|_| Channel::pair()).transpose();
+        match pair.and_then(fork_with) {
             Ok((Some(pid), guard)) => {
                 let mailbox = place.map(|place| Mailbox {
                     name: journal_name(&order.account, place),
@@ -260,6 +267,8 @@ impl Spawner<'_> {
                 self.children.insert(pid, child);
             }
             Ok((None, guard)) => {
+                let lease = Rc::new(lease);
+                let guard = guard.map(|guard| Guard::new(guard).with_lease(Rc::clone(&lease)));
                 let [indexes, ids] = self.memory.descriptors();
                 let mut kept = vec![
                     stream.as_fd(),
@@ -268,9 +277,9 @@ impl Spawner<'_> {
                     indexes,
                     ids,
                     self.journals.as_fd(),
-                    guard.as_fd(),
                     self.logger.channel().as_fd(),
                 ];
+                kept.extend(guard.as_ref().map(AsFd::as_fd));
                 kept.extend(dotlock.channel().map(AsFd::as_fd));
                 if process::close_all_except(&kept).is_err() {
                     process::exit(1);
@@ -285,7 +294,7 @@ impl Spawner<'_> {
                     journals: self.journals.as_fd(),
                     dotlock: &dotlock,
                     stream: stream.as_fd(),
-                    guard: Guard::new(guard).with_lease(lease),
+                    guard,
                     logger: &self.logger,
                     program: &self.program,
                     required: self.required,
@@ -318,11 +327,8 @@ impl Spawner<'_> {
 
     /// Forks, with a channel between the two; without a pid it is the child that returns.
     fn fork(&self) -> io::Result<(Option<Pid>, Channel)> {
-        let (ours, theirs) = Channel::pair()?;
-        Ok(match process::fork()? {
-            Fork::Parent(pid) => (Some(pid), ours),
-            Fork::Child => (None, theirs),
-        })
+        let (pid, channel) = fork_with(Some(Channel::pair()?))?;
+        Ok((pid, channel.ok_or(io::ErrorKind::NotFound)?))
     }
 
     /// Takes one message of a child.
@@ -359,7 +365,6 @@ impl Spawner<'_> {
 
     /// Lets go of what belonged to processes that have ended, once what they were doing has been finished.
     fn bury(&mut self) {
-        self.lull.begin(Instant::now());
         while self.signals.read().is_some() {}
         while let Some((pid, status)) = process::wait_any() {
             let Some(mut child) = self.children.remove(pid) else {
@@ -383,6 +388,15 @@ impl Spawner<'_> {
             }
         }
     }
+}
+
+/// Forks, and leaves each of the two its end of a channel.
+fn fork_with(pair: Option<(Channel, Channel)>) -> io::Result<(Option<Pid>, Option<Channel>)> {
+    let (ours, theirs) = pair.unzip();
+    Ok(match process::fork()? {
+        Fork::Parent(pid) => (Some(pid), ours),
+        Fork::Child => (None, theirs),
+    })
 }
 
 fn finished() -> Record {
