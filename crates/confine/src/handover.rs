@@ -43,8 +43,12 @@ pub fn send(
         });
     }
     let length = u32::try_from(octets.len()).map_err(|_| ChannelError::TooLarge)?;
-    send_all(stream, &length.to_be_bytes(), descriptors)?;
-    send_all(stream, octets, &[])
+    // At once: the receiver is woken for it.
+    send_all(
+        stream,
+        &[&length.to_be_bytes(), octets].concat(),
+        descriptors,
+    )
 }
 
 /// Receives what [`send`] sent; all of it has to come before the deadline. Any number of
