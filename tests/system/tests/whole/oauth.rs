@@ -210,7 +210,7 @@ fn curl_logs_in_with_a_token() {
                     assert!(String::from_utf8_lossy(&mail).contains("looking-glass"));
                 }
                 let method = format!("method={mechanism} ");
-                assert!(server.log().contains(&method));
+                server.await_log("the logins", |line| line.contains(&method));
                 // CURLE_LOGIN_DENIED.
                 let refused = run::to_end(&mut curl(site, "nonsense"), b"");
                 assert_eq!(refused.status.code(), Some(67));

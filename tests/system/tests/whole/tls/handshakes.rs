@@ -35,7 +35,10 @@ fn both_versions_with_each_kind_of_key() {
                 stls.pop.ok("QUIT");
                 stls.pop.expect_closed();
             }
-            let log = server.log();
+            let log = poll::until("the end of the last session", || {
+                let log = server.log();
+                (log.matches("session ended").count() == 4).then_some(log)
+            });
             assert_eq!(log.matches("version=TLSv1_2").count(), 2, "{log}");
             assert_eq!(log.matches("version=TLSv1_3").count(), 2, "{log}");
             assert!(
