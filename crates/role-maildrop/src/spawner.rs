@@ -130,10 +130,7 @@ impl Spawner<'_> {
         while master || self.auth.is_some() || self.has_work() {
             let now = Instant::now();
             let lull = self.lull.left(now);
-            let (looks, signals) = match lull {
-                Some(_) => (false, PollFlags::empty()),
-                None => (true, PollFlags::IN),
-            };
+            let signals = lull.map_or(PollFlags::IN, |_| PollFlags::empty());
             let mut polled = vec![PollFd::new(&self.signals, signals)];
             polled.extend(master.then(|| PollFd::new(self.control, PollFlags::IN)));
             let auth_at = polled.len();
@@ -141,7 +138,7 @@ impl Spawner<'_> {
             polled.extend(auth.map(|auth| PollFd::new(auth, PollFlags::IN)));
             let found_at = polled.len();
             polled.extend(self.found().map(|found| PollFd::new(found, PollFlags::IN)));
-            let talking = self.children.talking().filter(|_| looks);
+            let talking = self.children.talking().filter(|_| lull.is_none());
             let (pids, guards): (Vec<Pid>, Vec<&Channel>) = talking.unzip();
             let guards_at = polled.len();
             polled.extend(
@@ -256,7 +253,7 @@ impl Spawner<'_> {
         let dotlock = self.dotlock(place.map(Expanded::path).as_deref());
         // Of a Maildir there is nothing to be said.
         let pair = place.map(|_| Channel::pair()).transpose();
-        match pair.and_then(fork_with) {
+        match pair.and_then(|pair| fork_with(pair.unzip())) {
             Ok((Some(pid), guard)) => {
                 let mailbox = place.map(|place| Mailbox {
                     name: journal_name(&order.account, place),
@@ -327,8 +324,7 @@ impl Spawner<'_> {
 
     /// Forks, with a channel between the two; without a pid it is the child that returns.
     fn fork(&self) -> io::Result<(Option<Pid>, Channel)> {
-        let (pid, channel) = fork_with(Some(Channel::pair()?))?;
-        Ok((pid, channel.ok_or(io::ErrorKind::NotFound)?))
+        fork_with(Channel::pair()?)
     }
 
     /// Takes one message of a child.
@@ -390,9 +386,8 @@ impl Spawner<'_> {
     }
 }
 
-/// Forks, and leaves each of the two its end of a channel.
-fn fork_with(pair: Option<(Channel, Channel)>) -> io::Result<(Option<Pid>, Option<Channel>)> {
-    let (ours, theirs) = pair.unzip();
+/// Forks, and leaves each of the two its end of a channel, or of none; without a pid it is the child that returns.
+fn fork_with<C>((ours, theirs): (C, C)) -> io::Result<(Option<Pid>, C)> {
     Ok(match process::fork()? {
         Fork::Parent(pid) => (Some(pid), ours),
         Fork::Child => (None, theirs),

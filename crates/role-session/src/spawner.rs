@@ -143,10 +143,7 @@ impl Spawner<'_> {
 
     fn wait(&self) -> io::Result<Ready> {
         let lull = self.lull.left(Instant::now());
-        let signals = match lull {
-            Some(_) => PollFlags::empty(),
-            None => PollFlags::IN,
-        };
+        let signals = lull.map_or(PollFlags::IN, |_| PollFlags::empty());
         let timeout = lull.and_then(|lull| Timespec::try_from(lull).ok());
         let mut polled = vec![
             PollFd::new(&self.signals, signals),
