@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use confine::channel::{Channel, Received};
 use confine::process::{self, Pid};
@@ -436,12 +436,26 @@ pub fn children(parent: Pid) -> Vec<Pid> {
         .collect()
 }
 
-/// What a process has computed so far.
+/// What a process has computed up to where it waits again: it may have answered and not be there yet.
 fn processor_time(process: Pid) -> Duration {
-    let path = format!("/proc/{}/schedstat", process.as_raw_nonzero());
-    let schedstat = fs::read_to_string(path).unwrap();
-    let nanoseconds = schedstat.split_whitespace().next().unwrap();
-    Duration::from_nanos(nanoseconds.parse().unwrap())
+    let number = process.as_raw_nonzero();
+    let read = |name| fs::read_to_string(format!("/proc/{number}/{name}")).unwrap();
+    let computed = || -> u64 {
+        let schedstat = read("schedstat");
+        let nanoseconds = schedstat.split_whitespace().next().unwrap();
+        nanoseconds.parse().unwrap()
+    };
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let nanoseconds = computed();
+        let stat = read("stat");
+        let waits = stat.rsplit_once(')').unwrap().1.starts_with(" S");
+        if waits && computed() == nanoseconds {
+            return Duration::from_nanos(nanoseconds);
+        }
+        assert!(Instant::now() < deadline, "never waits: {stat}");
+        std::thread::yield_now();
+    }
 }
 
 /// The value of a field.
