@@ -71,6 +71,12 @@ pub fn expect_children() {
     sys::merge_free_blocks_at_once();
 }
 
+/// Sets the allocator up for a process that will have threads under a filter of system calls without `openat`: all of them share
+/// one heap. glibc's would make one for each, and to do so, or to give memory of one back, look into files of /sys and /proc.
+pub fn expect_threads() {
+    sys::share_one_heap();
+}
+
 /// Ends this process at once: nothing buffered before a fork is written twice, no exit handler of
 /// the parent runs.
 pub fn exit(code: i32) -> ! {

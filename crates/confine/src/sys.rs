@@ -57,6 +57,17 @@ pub fn merge_free_blocks_at_once() {
 #[cfg(not(target_env = "gnu"))]
 pub fn merge_free_blocks_at_once() {}
 
+/// mallopt(3): no heaps besides the main one.
+#[cfg(target_env = "gnu")]
+pub fn share_one_heap() {
+    // SAFETY: takes two numbers.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+}
+
+/// Other C libraries have one heap, or look into no files for more.
+#[cfg(not(target_env = "gnu"))]
+pub fn share_one_heap() {}
+
 /// _exit(2): no atexit handlers, no flushing of what was buffered before the fork.
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: takes a number and does not return.

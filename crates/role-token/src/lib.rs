@@ -43,9 +43,9 @@ mod workers;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use confine::ConfineError;
 use confine::channel::{Channel, Received};
 use confine::sandbox::Limits;
+use confine::{ConfineError, process};
 use messages::role::Confinement;
 use messages::token::{ToToken, TokenConfig};
 use startup::{Failure, Starting};
@@ -70,6 +70,7 @@ fn serve(role: Starting<'_, TokenConfig>) -> Result<(), Failure> {
         Some(server) => Some(Dialer::start(server, &role.confinement, &logger)?),
         None => None,
     };
+    process::expect_threads();
     let mut missing = confine(&role.confinement)?;
     if let Some(dialer) = &dialer {
         missing.extend(dialer.await_ready()?);

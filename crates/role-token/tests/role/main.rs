@@ -40,6 +40,7 @@ fn main() -> ExitCode {
         a_redirect_is_not_followed,
         a_server_that_hangs_is_given_up_in_time_and_holds_nobody_else_up,
         an_endless_answer_is_cut_off,
+        large_answers_to_any_number_of_workers_are_read,
         a_server_by_tls_must_be_the_one_that_is_named,
         a_lost_dialer_ends_the_role,
         an_auth_that_talks_nonsense_is_left,
@@ -306,6 +307,40 @@ fn an_endless_answer_is_cut_off() {
     assert_unavailable(&rig.ask("opaque"));
     server.answers(Answer::Long(400 * 1024));
     assert_unavailable(&rig.ask("opaque"));
+}
+
+/// glibc would give memory of a thread's heap back then, for which it looks into a file; with more than eight threads it would look
+/// how many processors there are. Either would be the role's end.
+fn large_answers_to_any_number_of_workers_are_read() {
+    let mut configuration = configuration(Server::start(Answer::Close).introspection());
+    for workers in [1, 16] {
+        let server = Server::start(Answer::Close);
+        configuration.method = server.introspection();
+        configuration.workers = workers;
+        let mut rig = Rig::new(configuration.clone(), &[b"s"]);
+        for octets in [100_000, 30_000, 120_000, 60_000, 100_000] {
+            let filler = "x".repeat(octets);
+            let good = format!(
+                r#"{{"active":true,"username":"joe@example.org","scope":"pop3","filler":"{filler}"}}"#
+            );
+            for (answer, is_good) in [
+                (Answer::Json(good), true),
+                (Answer::Long(2 * octets), false),
+            ] {
+                server.answers(answer);
+                let numbers: Vec<_> = (0..2 * workers).map(|_| rig.send("opaque")).collect();
+                let mut answers = rig.answers(numbers.len());
+                for number in numbers {
+                    let finding = answers.remove(&number).unwrap();
+                    if is_good {
+                        assert_valid(&finding);
+                    } else {
+                        assert_unavailable(&finding);
+                    }
+                }
+            }
+        }
+    }
 }
 
 fn a_server_by_tls_must_be_the_one_that_is_named() {
