@@ -269,6 +269,9 @@ fn lower(resource: Resource, wanted: Option<u64>) -> Result<(), ConfineError> {
         current: lowered(before.current),
         maximum: lowered(before.maximum),
     };
+    if before == after {
+        return Ok(());
+    }
     setrlimit(resource, after).map_err(ConfineError::in_step("setrlimit"))?;
     if getrlimit(resource) != after {
         return Err(ConfineError::NotInForce("resource limits"));
