@@ -139,6 +139,12 @@ impl Maildrop for Within {
         }
     }
 
+    fn marked(&mut self, index: u32) {
+        if let Some(index) = self.index(index) {
+            self.whole.marked(index);
+        }
+    }
+
     fn needs_update(&self) -> bool {
         let remembered = self.horizon.acknowledged.as_ref();
         self.whole.needs_update()

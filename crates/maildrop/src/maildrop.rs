@@ -90,6 +90,10 @@ pub trait Maildrop {
     /// Says, before UPDATE, which messages the client has got whole.
     fn acknowledge(&mut self, _retrieved: &dyn Fn(u32) -> bool) {}
 
+    /// Says that the client has marked a message as deleted: what has to be looked at before it is removed can be looked at now,
+    /// while nothing is locked. That it was marked is not remembered, and it may be unmarked again.
+    fn marked(&mut self, _index: u32) {}
+
     /// Whether [`update`](Maildrop::update) has something to do even if the session has deleted nothing.
     fn needs_update(&self) -> bool {
         false

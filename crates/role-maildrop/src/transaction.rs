@@ -228,6 +228,7 @@ impl<'a> Session<'a> {
                     self.client.queue(&mut self.replies)?;
                     return Ok(Last::Errors);
                 }
+                Action::Marked { message } => self.maildrop.marked(index(message)),
                 Action::List(cursor) => self.send_listing(cursor)?,
                 Action::Retrieve { message } => self.retrieve(message)?,
                 Action::Top { message, lines } => self.top(message, lines)?,

@@ -192,10 +192,14 @@ fn nothing_is_read_or_removed_on_the_word_of_a_wrong_index() {
     let table = mailbox.open().table.messages().to_vec();
     let wrong = mbox([0, 2, 1, 3]);
     fs::write(mailbox.path(), &wrong).unwrap();
-    for deleted in 0..4 {
+    for (deleted, marked) in (0..4).flat_map(|deleted| [(deleted, false), (deleted, true)]) {
         deceive(&mailbox, &table);
-        let session = mailbox.open();
+        let mut session = mailbox.open();
         assert_eq!(session.unproven, 4);
+        if marked {
+            session.marked(deleted);
+            assert_eq!(session.is_unproven(deleted), [1, 2].contains(&deleted));
+        }
         let result = session.update(&|index| index == deleted);
         let expected = match deleted {
             0 => mbox([2, 1, 3]),
@@ -232,7 +236,11 @@ fn a_message_with_another_header_in_its_place_is_not_removed() {
         changed[at] ^= 1;
         fs::write(mailbox.path(), &changed).unwrap();
         deceive(&mailbox, &table);
-        let result = mailbox.open().update(&|index| index == 1);
+        let mut session = mailbox.open();
+        if at % 2 == 0 {
+            session.marked(1);
+        }
+        let result = session.update(&|index| index == 1);
         let scanned = Mailbox::new(&changed);
         let same = scanned.try_open().is_ok_and(|session| {
             let place = |index| {
@@ -252,6 +260,35 @@ fn a_message_with_another_header_in_its_place_is_not_removed() {
             assert_eq!(mailbox.content(), changed, "octet {at}");
         }
     }
+}
+
+#[test]
+fn what_was_looked_at_when_it_was_marked_is_removed_only_from_the_same_file() {
+    let mailbox = Mailbox::new(&mbox(0..4)).indexed();
+    open(&mailbox);
+    let whole = mailbox.content();
+    let mark = |indexes: &[u32]| {
+        let mut session = mailbox.open();
+        assert_eq!(session.unproven, 4);
+        indexes.iter().for_each(|&index| session.marked(index));
+        assert!((0..4).all(|index| session.is_unproven(index) != indexes.contains(&index)));
+        session
+    };
+    // Others than those that were marked at first.
+    let session = mark(&[0, 2]);
+    session.update(&|index| index == 1 || index == 2).unwrap();
+    assert_eq!(mailbox.content(), mbox([0, 3]));
+    fs::write(mailbox.path(), &whole).unwrap();
+    open(&mailbox);
+    // Another header, of the same length, in the place of one that was marked.
+    let session = mark(&[1]);
+    let at = session.table.get(1).unwrap().start;
+    let header = [whole[at as usize] ^ 1];
+    mailbox.handle().write_all_at(&header, at).unwrap();
+    let changed = mailbox.content();
+    let result = session.update(&|index| index == 1);
+    assert!(matches!(result, Err(UpdateError::Changed)), "{result:?}");
+    assert_eq!(mailbox.content(), changed);
 }
 
 #[test]
@@ -333,6 +370,8 @@ fn happen(mailbox: &Mailbox, event: &Event, number: &mut usize) {
         Event::Removed(indexes) => {
             if let Ok(mut session) = mailbox.try_open() {
                 let mut expected = replies(&mut session).unwrap();
+                let marked = indexes.iter().filter(|&&index| index % 2 == 0);
+                marked.for_each(|&index| session.marked(index));
                 session.update(&|index| indexes.contains(&index)).unwrap();
                 let mut number = 0;
                 expected.retain(|_| {

@@ -47,6 +47,8 @@ pub(crate) struct Mbox {
     work_octets: u64,
     /// So many of the first messages are what the index says and have not been scanned in this session.
     unproven: u32,
+    /// Of those, the ones that are known to be in their places while the file is as `stamp` says; empty: none yet.
+    proven: Vec<bool>,
     memory: Memory,
     drift: Option<Drift>,
 }
@@ -91,6 +93,7 @@ impl Mbox {
             end: stamp.size(),
             work_octets: limits.work_octets,
             unproven: read.unproven,
+            proven: Vec::new(),
             drift: read.drift,
             memory,
         })
@@ -147,16 +150,20 @@ impl Mbox {
         deleted: &dyn Fn(u32) -> bool,
     ) -> Result<(Stamp, u64), CheckError> {
         let (stamp, end) = self.verify(held)?;
-        let unproven = match stamp == self.stamp {
-            true => self.unproven,
-            false => 0,
-        };
+        // Where another program has been there, all of it has been scanned again.
+        let is_same = stamp == self.stamp;
+        let is_unproven = |index| is_same && self.is_unproven(index);
         let refresh = || held.refresh();
-        match proof::are_in_place(&self.file, &self.table, end, unproven, deleted, refresh) {
+        match proof::are_in_place(&self.file, &self.table, end, is_unproven, deleted, refresh) {
             Ok(true) => Ok((stamp, end)),
             Ok(false) => Err(CheckError::Changed),
             Err(error) => Err(CheckError::Io("read it", error)),
         }
+    }
+
+    /// Whether only the index knows a message.
+    fn is_unproven(&self, index: u32) -> bool {
+        index < self.unproven && self.proven.get(index as usize) != Some(&true)
     }
 
     /// Whether a message that only the index knows is between two borders, as far as that shows.
@@ -254,6 +261,18 @@ impl Maildrop for Mbox {
 
     fn drift(&self) -> Option<Drift> {
         self.drift
+    }
+
+    /// What does not prove to be in its place now is looked at again in UPDATE, which does not remove it then.
+    fn marked(&mut self, index: u32) {
+        if self.is_unproven(index)
+            && let Ok(true) = proof::is_in_place(&self.file, &self.table, self.end, index)
+        {
+            self.proven.resize(self.unproven as usize, false);
+            if let Some(proven) = self.proven.get_mut(index as usize) {
+                *proven = true;
+            }
+        }
     }
 
     fn check(&mut self) -> Result<(), CheckError> {

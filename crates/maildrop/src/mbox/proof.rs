@@ -8,8 +8,6 @@
 use std::fs::File;
 use std::io;
 
-use page_buffer::PageBuffer;
-
 use super::digest::HeaderDigest;
 use super::scan::{BORDER, BORDER_BEFORE, FROM, is_border, read_at};
 use super::table::{Message, Table};
@@ -17,9 +15,9 @@ use super::table::{Message, Table};
 /// Octets read at once: the border, the `From ` line and the header of most messages, and little more.
 const BLOCK: usize = 2048;
 
-/// Whether each message that `deleted` names is in its place. Of the first `unproven` ones that means: one begins there and
+/// Whether each message that `deleted` names is in its place. Of those that `is_unproven` names that means: one begins there and
 /// the next one where it did, and the header makes the unique-id that was shown; of the others, which this session has
-/// scanned in the same file, that one begins there.
+/// scanned or looked at in the same file, that one begins there.
 ///
 /// `end` is where the last message of the table ends, which is not looked at: the file ends there, or all of it has been
 /// scanned. Calls `refresh` for each message.
@@ -27,22 +25,17 @@ pub(super) fn are_in_place(
     file: &File,
     table: &Table,
     end: u64,
-    unproven: u32,
+    is_unproven: impl Fn(u32) -> bool,
     deleted: &dyn Fn(u32) -> bool,
     refresh: impl Fn(),
 ) -> io::Result<bool> {
-    let mut block = PageBuffer::new(BLOCK);
     for (index, message) in table.iter().filter(|&(index, _)| deleted(index)) {
         refresh();
         let next = index.saturating_add(1);
-        let is_in_place = match table.get(next) {
-            _ if index >= unproven => is_begin(file, message)?,
-            None => has_header(file, message, end, &mut block)?,
-            Some(following) => {
-                let is_looked_at = next < unproven && deleted(next);
-                has_header(file, message, following.from, &mut block)?
-                    && (is_looked_at || is_border(file, following.from)?)
-            }
+        let is_in_place = match is_unproven(index) {
+            false => is_begin(file, message)?,
+            true if is_unproven(next) && deleted(next) => has_header(file, table, end, index)?,
+            true => is_in_place(file, table, end, index)?,
         };
         if !is_in_place {
             return Ok(false);
@@ -51,14 +44,30 @@ pub(super) fn are_in_place(
     Ok(true)
 }
 
+/// The same of one message that is unproven.
+pub(super) fn is_in_place(file: &File, table: &Table, end: u64, index: u32) -> io::Result<bool> {
+    let is_followed = match table.get(index.saturating_add(1)) {
+        Some(following) => is_border(file, following.from)?,
+        None => true,
+    };
+    Ok(is_followed && has_header(file, table, end, index)?)
+}
+
 fn is_begin(file: &File, message: &Message) -> io::Result<bool> {
     let mut from = [0; FROM.len()];
     let read = read_at(file, &mut from, message.from)?;
     Ok(read == FROM.len() && from == FROM)
 }
 
-/// Whether a message begins in its place whose header, which ends before `end`, makes its unique-id.
-fn has_header(file: &File, message: &Message, end: u64, block: &mut [u8]) -> io::Result<bool> {
+/// Whether a message begins in its place whose header, which ends before the next one begins, makes its unique-id. `end` is where
+/// the last message of the table ends.
+fn has_header(file: &File, table: &Table, end: u64, index: u32) -> io::Result<bool> {
+    let Some(message) = table.get(index) else {
+        return Ok(false);
+    };
+    let following = table.get(index.saturating_add(1));
+    let end = following.map_or(end, |following| following.from);
+    let block = &mut [0; BLOCK][..];
     let before = message.from.min(BORDER_BEFORE as u64);
     let border = match before {
         0 => FROM,

@@ -508,6 +508,7 @@ fn offsets_beyond_four_gib_work() {
         end: stamp.size(),
         work_octets: MAX_OCTETS,
         unproven: 0,
+        proven: Vec::new(),
         memory: Memory::default(),
         drift: None,
     });

@@ -58,6 +58,11 @@ pub enum Action {
         /// Lines of the body.
         lines: LineCount,
     },
+    /// Go on with the next line. A message has been marked as deleted.
+    Marked {
+        /// That message.
+        message: MessageNumber,
+    },
     /// UPDATE: remove the messages of [`Transaction::deleted`], then append [`farewell`] and close. QUIT has not been answered
     /// yet, and has been received whatever becomes of the connection now.
     Quit,
@@ -205,7 +210,7 @@ impl Transaction {
             Command::Dele(message) => self.with_message(message, out, |machine, out| {
                 machine.delete(message, listing.octets(message));
                 reply::ok(out, "");
-                Action::Continue
+                Action::Marked { message }
             }),
             Command::Rset => {
                 self.marks.clear();

@@ -191,7 +191,7 @@ impl Server {
             return false;
         };
         match machine.line(line, &self.maildrop, &mut self.out) {
-            Action::Continue => (),
+            Action::Continue | Action::Marked { .. } => (),
             Action::Close => return true,
             Action::List(mut cursor) => {
                 // Never full: each call leaves room for a line.

@@ -171,7 +171,7 @@ fn transact(lines: &[&[u8]]) {
         let action = machine.line(Ok(line), &MAILDROP, &mut out);
         let accepted = out.starts_with(b"+OK");
         match action {
-            Action::Continue => check_reply(&out),
+            Action::Continue | Action::Marked { .. } => check_reply(&out),
             Action::Close => break,
             Action::List(mut cursor) => {
                 let done = machine.write_listing(&mut cursor, &MAILDROP, usize::MAX, &mut out);

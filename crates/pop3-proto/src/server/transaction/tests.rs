@@ -39,7 +39,7 @@ impl Session {
             .machine
             .line(Ok(line.as_bytes()), &self.maildrop, &mut out)
         {
-            Action::Continue => (),
+            Action::Continue | Action::Marked { .. } => (),
             Action::Close => out.extend_from_slice(b"close"),
             Action::List(mut cursor) => {
                 while !self.machine.write_listing(
