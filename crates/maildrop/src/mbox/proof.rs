@@ -3,7 +3,8 @@
 //!
 //! What only an index knows is not removed on its word alone. To the client that deletes it, a message is no more than its
 //! place and its unique-id; both show in its header. To read all of a mailbox that is about to be emptied takes as long as
-//! a login that knows nothing of it.
+//! a login that knows nothing of it. They are looked at when they are marked as deleted, while nothing is locked, and in UPDATE
+//! where that has not been done or has proved nothing.
 
 use std::fs::File;
 use std::io;
