@@ -167,7 +167,7 @@ impl Mbox {
     }
 
     /// Whether a message that only the index knows is between two borders, as far as that shows.
-    fn is_in_place(&self, index: u32) -> io::Result<bool> {
+    fn is_between_borders(&self, index: u32) -> io::Result<bool> {
         let next = self.table.get(index.saturating_add(1));
         for message in self.table.get(index).into_iter().chain(next) {
             if !scan::is_border(&self.file, message.from)? {
@@ -305,7 +305,7 @@ impl Maildrop for Mbox {
             return Ok(0);
         }
         let start = message.start;
-        if offset == 0 && index < self.unproven && !self.is_in_place(index)? {
+        if offset == 0 && index < self.unproven && !self.is_between_borders(index)? {
             let _ = self.doubt(Err::<(), _>(CheckError::Changed));
             return Err(io::ErrorKind::InvalidData.into());
         }

@@ -312,12 +312,11 @@ fn an_endless_answer_is_cut_off() {
 /// glibc would give memory of a thread's heap back then, for which it looks into a file; with more than eight threads it would look
 /// how many processors there are. Either would be the role's end.
 fn large_answers_to_any_number_of_workers_are_read() {
-    let mut configuration = configuration(Server::start(Answer::Close).introspection());
     for workers in [1, 16] {
         let server = Server::start(Answer::Close);
-        configuration.method = server.introspection();
+        let mut configuration = configuration(server.introspection());
         configuration.workers = workers;
-        let mut rig = Rig::new(configuration.clone(), &[b"s"]);
+        let mut rig = Rig::new(configuration, &[b"s"]);
         for octets in [100_000, 30_000, 120_000, 60_000, 100_000] {
             let filler = "x".repeat(octets);
             let good = format!(
